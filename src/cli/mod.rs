@@ -1,0 +1,136 @@
+//! The command line: one file a command.
+//!
+//! Data goes to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 bad
+//! usage or configuration.
+
+mod check;
+mod publish;
+mod rejections;
+mod run;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::Config;
+use crate::nats::connect::Connection;
+
+/// The gate that makes an AI agent's actions happen once.
+#[derive(Parser)]
+#[command(name = "oncegate", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// Configuration file [default: $ONCEGATE_CONFIG, else config/oncegate.toml if it exists]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines are written to standard error
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    /// error, warn, info, debug or trace, or a filter as in RUST_LOG [default: $RUST_LOG, else info]
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log_level: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the worker
+    Run(run::Run),
+    /// Validate the configuration, connect, verify streams and permissions; changes nothing
+    Check(check::Check),
+    /// Publish one action
+    Publish(publish::Publish),
+    /// Show or follow rejected actions
+    Rejections(rejections::Rejections),
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+const FAILED: u8 = 1;
+const BAD_USAGE: u8 = 2;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for, and no error.
+            let status = if error.use_stderr() { BAD_USAGE } else { 0 };
+            error.print().ok();
+            return ExitCode::from(status);
+        }
+    };
+    if let Err(error) = start_log(&arguments) {
+        complain(&error);
+        return ExitCode::from(BAD_USAGE);
+    }
+    let environment = std::env::vars_os().filter_map(|(name, value)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    });
+    let config = match Config::load(arguments.config.as_deref(), environment) {
+        Ok(config) => config,
+        Err(errors) => {
+            complain(&errors.into());
+            return ExitCode::from(BAD_USAGE);
+        }
+    };
+    match execute(arguments.command, config) {
+        Ok(status) => status,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let status = runtime.block_on(async {
+        match command {
+            Command::Run(run) => run.execute(config).await,
+            Command::Check(check) => check.execute(config).await,
+            Command::Publish(publish) => publish.execute(config).await,
+            Command::Rejections(rejections) => rejections.execute(config).await,
+        }
+    });
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    status
+}
+
+fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = match &arguments.log_level {
+        Some(level) => {
+            EnvFilter::try_new(level).with_context(|| format!("--log-level {level:?} is no filter"))?
+        }
+        None => EnvFilter::try_from_default_env()
+            .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn")),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match arguments.log_format {
+        LogFormat::Text => builder.with_ansi(false).with_target(false).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// One line of data.
+fn say(line: impl std::fmt::Display) -> std::io::Result<()> {
+    writeln!(std::io::stdout(), "{line}")
+}
+
+fn complain(error: &anyhow::Error) {
+    // Where standard error is gone there is nobody left to tell.
+    writeln!(std::io::stderr(), "oncegate: {error:#}").ok();
+}
+
+async fn connect(config: &Config) -> anyhow::Result<Connection> {
+    Ok(Connection::open(&config.nats, "command line").await?)
+}

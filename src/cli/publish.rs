@@ -1,0 +1,103 @@
+//! `oncegate publish`: one action, for trying out and for scripts.
+
+use std::io::Read as _;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use clap::Args;
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{connect, say};
+use crate::config::Config;
+
+const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
+
+#[derive(Args)]
+pub struct Publish {
+    /// Idempotency key [default: a fresh UUID, printed]
+    #[arg(long, value_name = "KEY", conflicts_with = "no_key")]
+    key: Option<String>,
+    /// Set no key header; the payload may carry the key
+    #[arg(long)]
+    no_key: bool,
+    /// Subject of the action
+    #[arg(long, value_name = "SUBJECT")]
+    subject: String,
+    /// One more header, as 'Name: value'; repeatable
+    #[arg(long, value_name = "'N: v'")]
+    header: Vec<String>,
+    /// One JSON object on standard output
+    #[arg(long)]
+    json: bool,
+    /// The payload; - reads standard input
+    payload: String,
+}
+
+impl Publish {
+    pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
+        let key = match (&self.key, self.no_key) {
+            (_, true) => None,
+            (Some(key), _) => Some(key.clone()),
+            (None, _) => Some(Uuid::now_v7().to_string()),
+        };
+        let headers = self.headers(&config, key.as_deref())?;
+        let payload = self.payload()?;
+        let connection = connect(&config).await?;
+        let sent =
+            connection.jetstream.publish_with_headers(self.subject.clone(), headers, payload).await;
+        let acknowledged = sent.context("publishing")?.await.with_context(|| {
+            format!(
+                "no stream has stored the action on {}: does a stream take that subject (`oncegate run` \
+                 makes {} for {})?",
+                self.subject,
+                config.input.stream,
+                config.input.subjects.join(", ")
+            )
+        })?;
+        if self.json {
+            say(json!({
+                "key": key, "stream": acknowledged.stream, "sequence": acknowledged.sequence,
+                "subject": self.subject,
+            }))?;
+        } else {
+            let key = key.unwrap_or_else(|| "none".to_owned());
+            say(format_args!("{} {} key {key}", acknowledged.stream, acknowledged.sequence))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn headers(&self, config: &Config, key: Option<&str>) -> anyhow::Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        let mut add = |name: &str, value: &str| {
+            let parsed = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
+            let (Ok(name), Ok(value)) = parsed else {
+                bail!("the header {name:?} can't be sent: a name is printable ASCII, a value one line");
+            };
+            headers.append(name, value);
+            Ok(())
+        };
+        if let Some(key) = key {
+            let from = config.key.from.iter().find_map(|from| from.strip_prefix("header:"));
+            add(from.unwrap_or(DEFAULT_KEY_HEADER), key)?;
+        }
+        for header in &self.header {
+            let Some((name, value)) = header.split_once(':') else {
+                bail!("--header {header:?} has no colon; write 'Name: value'");
+            };
+            add(name.trim(), value.trim())?;
+        }
+        Ok(headers)
+    }
+
+    fn payload(&self) -> anyhow::Result<Bytes> {
+        if self.payload != "-" {
+            return Ok(self.payload.clone().into());
+        }
+        let mut payload = Vec::new();
+        std::io::stdin().read_to_end(&mut payload).context("reading standard input")?;
+        Ok(payload.into())
+    }
+}

@@ -1,0 +1,123 @@
+//! `oncegate rejections`: the dead letters.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{connect, say};
+use crate::config::Config;
+use crate::gate::entry;
+use crate::gate::headers::Headers;
+use crate::gate::source::{Source, rfc3339};
+use crate::nats::raw::{self, RawMessage};
+
+/// Between two looks for more.
+const POLL: Duration = Duration::from_millis(250);
+
+#[derive(Args)]
+pub struct Rejections {
+    /// Go on with those to come
+    #[arg(long)]
+    follow: bool,
+    /// Only those with this reason, such as payload_mismatch
+    #[arg(long, value_name = "REASON")]
+    reason: Option<String>,
+    /// One JSON object a line on standard output
+    #[arg(long)]
+    json: bool,
+}
+
+impl Rejections {
+    pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
+        let connection = connect(&config).await?;
+        let ledger = config.ledger_stream();
+        let filter = format!("{}.rejected.>", config.name);
+        let mut next = 1;
+        loop {
+            match raw::next(&connection, &ledger, next, &filter).await {
+                Ok(Some(found)) => {
+                    next = found.sequence + 1;
+                    self.show(&config.name, &found)?;
+                }
+                Ok(None) if self.follow => tokio::time::sleep(POLL).await,
+                Ok(None) => return Ok(ExitCode::SUCCESS),
+                Err(error) if self.follow && error.code().is_none() => {
+                    tracing::warn!(%error, "waiting for the server");
+                    tokio::time::sleep(POLL).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn show(&self, name: &str, found: &RawMessage) -> anyhow::Result<()> {
+        let headers = found.headers.clone().unwrap_or_default();
+        let reason = headers.one(entry::REASON).unwrap_or_default();
+        if self.reason.as_deref().is_some_and(|wanted| wanted != reason) {
+            return Ok(());
+        }
+        let subject = original_subject(name, reason, &found.subject, &headers);
+        if self.json {
+            say(as_json(found, &headers, &subject))?;
+        } else {
+            say(as_text(found, &headers, &subject))?;
+        }
+        Ok(())
+    }
+}
+
+fn original_subject(name: &str, reason: &str, subject: &str, headers: &Headers) -> String {
+    let given = headers.one(entry::SOURCE_SUBJECT).map(str::to_owned);
+    let prefix = format!("{name}.rejected.{reason}.");
+    given.unwrap_or_else(|| subject.strip_prefix(&prefix).unwrap_or(subject).to_owned())
+}
+
+fn as_json(found: &RawMessage, headers: &Headers, subject: &str) -> Value {
+    let scope = headers.one(entry::SCOPE).and_then(|text| serde_json::from_str(text).ok());
+    let first = headers.one(entry::FIRST_SEQUENCE).map(|sequence| {
+        json!({
+            "ledger_sequence": sequence.parse::<u64>().ok(),
+            "digest": headers.one(entry::FIRST_DIGEST),
+            "source": headers.one(entry::FIRST_SOURCE).and_then(source_json),
+            "run_id": headers.one(entry::FIRST_RUN_ID),
+        })
+    });
+    json!({
+        "ledger_sequence": found.sequence,
+        "time": rfc3339(found.time_ns).to_string(),
+        "reason": headers.one(entry::REASON),
+        "detail": headers.one(entry::DETAIL),
+        "subject": subject,
+        "key": headers.one(entry::KEY),
+        "scope": scope.unwrap_or_else(|| json!([])),
+        "digest": headers.one(entry::DIGEST),
+        "source": headers.one(entry::SOURCE).and_then(source_json),
+        "first": first,
+        "payload_bytes": found.payload.len(),
+    })
+}
+
+fn source_json(text: &str) -> Option<Value> {
+    let source: Source = text.parse().ok()?;
+    let time = rfc3339(source.time_ns).to_string();
+    Some(json!({ "stream": &*source.stream, "sequence": source.sequence, "time": time }))
+}
+
+fn as_text(found: &RawMessage, headers: &Headers, subject: &str) -> String {
+    let one = |name| headers.one(name).unwrap_or("-");
+    let mut text = format!(
+        "{}  {}  {subject}\n    key {}  from {}\n    {}",
+        found.sequence,
+        one(entry::REASON),
+        one(entry::KEY),
+        one(entry::SOURCE),
+        one(entry::DETAIL)
+    );
+    if let Some(sequence) = headers.one(entry::FIRST_SEQUENCE) {
+        let run = one(entry::FIRST_RUN_ID);
+        text.push_str(&format!("\n    first accepted as ledger entry {sequence}, run {run}"));
+    }
+    text
+}

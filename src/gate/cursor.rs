@@ -1,0 +1,162 @@
+//! How far the table is, in the ledger and in every input it ever read. Changes in the same write as
+//! the keys, so the two never disagree.
+
+use std::sync::Arc;
+
+use super::codec::{Damaged, Reader, put_i64, put_text, put_u64};
+use super::rules::RulesFingerprint;
+use super::source::{Source, TimeNs};
+
+const VERSION: u8 = 1;
+
+/// Position in the ledger: everything up to `sequence` is in the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerCursor {
+    /// Ledger sequence, 0 before the first entry.
+    pub sequence: u64,
+    /// [`super::entry::fingerprint`] of the entry there.
+    pub fingerprint: u64,
+    /// A sequence at or before `sequence` whose server time is known, and that time: the two tell this
+    /// ledger from one that was rolled back and grew again.
+    pub anchor: Option<(u64, TimeNs)>,
+    /// Highest source time that accepted and rejected entries up to `sequence` name.
+    pub source_time_max_ns: TimeNs,
+}
+
+/// Position in one input stream: everything up to `sequence` is judged and in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputCursor {
+    /// Name of the stream.
+    pub stream: Arc<str>,
+    /// Stream sequence, 0 before the first action.
+    pub sequence: u64,
+    /// Source time of the message there.
+    pub time_ns: TimeNs,
+    /// When the server says that the stream was created; 0 while unknown. Proves nothing alone (a
+    /// restore changes it, a rolled back store keeps it).
+    pub created_ns: TimeNs,
+}
+
+/// Under what the ledger's next entries are judged, as its last `leading` entry says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The window.
+    pub window_ns: TimeNs,
+    /// Index into [`Cursors::rules`].
+    pub rules: u32,
+}
+
+/// All positions and the lists that records point into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursors {
+    /// In the ledger.
+    pub ledger: LedgerCursor,
+    /// In each input stream ever read; entries are never removed, records hold their index.
+    pub inputs: Vec<InputCursor>,
+    /// Fingerprints of all rules ever in force; never removed, records hold their index.
+    pub rules: Vec<RulesFingerprint>,
+    /// `None` before the first `leading` entry.
+    pub in_force: Option<InForce>,
+    /// Server time of the first entry that was left when an empty table was filled from a ledger already
+    /// trimmed; until a later action proves that the lost entries are expired, the gate may not lead.
+    pub filled_from_ns: Option<TimeNs>,
+}
+
+impl Cursors {
+    /// The cursor of `stream`, which begins at 0 if it was never read.
+    pub fn input(&mut self, stream: &Arc<str>) -> (u32, &mut InputCursor) {
+        let found = self.inputs.iter().position(|cursor| cursor.stream == *stream);
+        let index = found.unwrap_or_else(|| {
+            let stream = stream.clone();
+            self.inputs.push(InputCursor { stream, sequence: 0, time_ns: 0, created_ns: 0 });
+            self.inputs.len() - 1
+        });
+        #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
+        (index as u32, &mut self.inputs[index])
+    }
+
+    /// The position judged last in `stream`.
+    pub fn position(&self, stream: &str) -> Option<Source> {
+        let cursor = self.inputs.iter().find(|cursor| *cursor.stream == *stream)?;
+        let InputCursor { stream, sequence, time_ns, .. } = cursor.clone();
+        (sequence > 0).then_some(Source { stream, sequence, time_ns })
+    }
+
+    /// The index of `fingerprint`, added if new.
+    pub fn rules_index(&mut self, fingerprint: RulesFingerprint) -> u32 {
+        let found = self.rules.iter().position(|known| *known == fingerprint);
+        found.unwrap_or_else(|| {
+            self.rules.push(fingerprint);
+            self.rules.len() - 1
+        }) as u32
+    }
+
+    /// The bytes, version first.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = vec![VERSION];
+        let LedgerCursor { sequence, fingerprint, anchor, source_time_max_ns } = &self.ledger;
+        put_u64(&mut out, *sequence);
+        put_u64(&mut out, *fingerprint);
+        let (anchor_sequence, anchor_time) = anchor.unwrap_or_default();
+        put_u64(&mut out, anchor_sequence);
+        put_i64(&mut out, anchor_time);
+        put_i64(&mut out, *source_time_max_ns);
+        put_u64(&mut out, self.inputs.len() as u64);
+        for cursor in &self.inputs {
+            put_text(&mut out, &cursor.stream);
+            put_u64(&mut out, cursor.sequence);
+            put_i64(&mut out, cursor.time_ns);
+            put_i64(&mut out, cursor.created_ns);
+        }
+        put_u64(&mut out, self.rules.len() as u64);
+        for RulesFingerprint(fingerprint) in &self.rules {
+            out.extend_from_slice(&fingerprint.to_le_bytes());
+        }
+        out.push(u8::from(self.in_force.is_some()));
+        if let Some(in_force) = &self.in_force {
+            put_i64(&mut out, in_force.window_ns);
+            put_u64(&mut out, in_force.rules.into());
+        }
+        put_i64(&mut out, self.filled_from_ns.unwrap_or_default());
+        out
+    }
+
+    /// Reads what [`Cursors::encode`] wrote, and nothing else.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
+        let mut reader = Reader(bytes);
+        if reader.u8()? != VERSION {
+            return Err(Damaged("cursors of an unknown version"));
+        }
+        let mut ledger = LedgerCursor {
+            sequence: reader.u64()?,
+            fingerprint: reader.u64()?,
+            ..LedgerCursor::default()
+        };
+        let anchor = (reader.u64()?, reader.i64()?);
+        ledger.anchor = (anchor.0 > 0).then_some(anchor);
+        ledger.source_time_max_ns = reader.i64()?;
+        let mut inputs = Vec::new();
+        for _ in 0..reader.u64()? {
+            inputs.push(InputCursor {
+                stream: reader.text()?.into(),
+                sequence: reader.u64()?,
+                time_ns: reader.i64()?,
+                created_ns: reader.i64()?,
+            });
+        }
+        let mut rules = Vec::new();
+        for _ in 0..reader.u64()? {
+            rules.push(RulesFingerprint(u64::from_le_bytes(reader.array()?)));
+        }
+        let in_force = match reader.u8()? {
+            0 => None,
+            _ => Some(InForce {
+                window_ns: reader.i64()?,
+                rules: u32::try_from(reader.u64()?).map_err(|_| Damaged("an index out of range"))?,
+            }),
+        };
+        let filled_from_ns = Some(reader.i64()?).filter(|time_ns| *time_ns != 0);
+        reader.end()?;
+        Ok(Self { ledger, inputs, rules, in_force, filled_from_ns })
+    }
+}

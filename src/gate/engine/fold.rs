@@ -1,0 +1,90 @@
+//! How an entry changes positions and keys: the ledger's meaning, in one place.
+
+use crate::gate::cursor::{Cursors, InForce};
+use crate::gate::entry::{Entry, Leading};
+use crate::gate::key::ActionKey;
+use crate::gate::record::{KeyRecord, RunState};
+use crate::gate::rules::RulesFingerprint;
+use crate::gate::source::{Source, TimeNs};
+
+/// Applies the entry at `sequence`; the record that it leaves for its key, if any.
+///
+/// Deterministic in `cursors` and `entry`: a commit, a recovery and a rebuild end with the same table.
+pub fn apply(
+    cursors: &mut Cursors,
+    sequence: u64,
+    fingerprint: u64,
+    entry: &Entry,
+) -> Option<(ActionKey, KeyRecord)> {
+    pass_over(cursors, sequence, fingerprint);
+    match entry {
+        Entry::Accepted { source, key, digest } => {
+            let (stream, now_ns) = decided(cursors, source);
+            let key = key.clone()?;
+            let in_force = cursors.in_force?;
+            let record = KeyRecord {
+                digest: *digest,
+                rules: in_force.rules,
+                stream,
+                sequence: source.sequence,
+                time_ns: source.time_ns,
+                expires_ns: now_ns.saturating_add(in_force.window_ns),
+                ledger_sequence: sequence,
+                state: RunState::Pending,
+            };
+            Some((key, record))
+        }
+        Entry::Rejected { source, .. } => {
+            decided(cursors, source);
+            None
+        }
+        Entry::Judged { up_to, .. } => {
+            judged(cursors, up_to);
+            None
+        }
+        Entry::Leading(leading) => {
+            begin_term(cursors, leading);
+            None
+        }
+    }
+}
+
+/// A message that is no entry only moves the position.
+pub fn pass_over(cursors: &mut Cursors, sequence: u64, fingerprint: u64) {
+    cursors.ledger.sequence = sequence;
+    cursors.ledger.fingerprint = fingerprint;
+}
+
+/// Only what was decided moves *now*, not a marker: where markers stand depends on pauses, and a
+/// verdict must not.
+fn decided(cursors: &mut Cursors, source: &Source) -> (u32, TimeNs) {
+    let stream = judged(cursors, source);
+    let now_ns = &mut cursors.ledger.source_time_max_ns;
+    *now_ns = source.time_ns.max(*now_ns);
+    (stream, *now_ns)
+}
+
+fn judged(cursors: &mut Cursors, source: &Source) -> u32 {
+    let (index, cursor) = cursors.input(&source.stream);
+    if source.sequence > cursor.sequence {
+        (cursor.sequence, cursor.time_ns) = (source.sequence, source.time_ns);
+    }
+    index
+}
+
+/// The positions of a term's first entry hold as they stand there: that is how an input stream that was
+/// made anew begins at its first message again.
+fn begin_term(cursors: &mut Cursors, leading: &Leading) {
+    for input in &leading.inputs {
+        let (_, cursor) = cursors.input(&input.stream.as_str().into());
+        cursor.sequence = input.sequence;
+        cursor.time_ns = input.time_ns;
+        cursor.created_ns = input.created_ns;
+    }
+    let now_ns = &mut cursors.ledger.source_time_max_ns;
+    *now_ns = leading.source_time_max_ns.max(*now_ns);
+    let fingerprint = u64::from_str_radix(&leading.rules_fingerprint, 16).unwrap_or_default();
+    let rules = cursors.rules_index(RulesFingerprint(fingerprint));
+    let window_ns = i64::try_from(leading.window_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
+    cursors.in_force = Some(InForce { window_ns, rules });
+}

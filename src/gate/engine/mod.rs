@@ -1,0 +1,338 @@
+//! The ledger protocol as a state machine: events in, commands out.
+//!
+//! The shell (or a simulator) feeds [`Engine::on`] with what happened and carries out what it says. It
+//! holds to DESIGN.md sections 3 and 4: positions are judged in order; nothing is committed before the
+//! ledger took it, and nothing is acked, answered or counted before it is committed; an outcome that is
+//! not known leads to [`Command::Recover`], after which this engine is dropped and a new one is made
+//! from what [`recovery`] found.
+//!
+//! [`fold`] is the one place where an entry changes positions and keys, for a commit and for recovery
+//! alike; [`session`] is one fast-ingest batch.
+
+pub mod fold;
+mod judging;
+pub mod recovery;
+pub mod session;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use super::action::Action;
+use super::cursor::Cursors;
+use super::digest::Digest;
+use super::entry::{Entry, Limits, Message};
+use super::key::ActionKey;
+use super::record::KeyRecord;
+use super::rules::Rules;
+use super::source::{Source, TimeNs};
+use super::verdict::Reason;
+use session::{Append, Ended, Reply, Session};
+
+/// At most so many entries are judged and not yet committed; the brake on the feed.
+const INFLIGHT_MAX: usize = 4096;
+/// A stretch of duplicates is closed by a marker at the latest after so many.
+const DUPLICATES_PER_MARKER_MAX: u64 = 4096;
+
+/// One atomic change of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Commit {
+    /// Keys that are new, or known anew.
+    pub puts: Vec<(ActionKey, KeyRecord)>,
+    /// The positions that these keys belong to.
+    pub cursors: Cursors,
+}
+
+/// What was decided about one input position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Forwarded.
+    Accepted,
+    /// Seen before, same payload.
+    Duplicate,
+    /// To the dead letters.
+    Rejected(Reason),
+}
+
+/// Positions that are in the ledger and in the table: now they may be acked, answered and counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Sequence, source time and outcome, in input order.
+    pub outcomes: Vec<(u64, TimeNs, Outcome)>,
+    /// The ledger's last committed sequence.
+    pub ledger_sequence: u64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Event {
+    /// Actions in input order, each with what the table holds of its key *now*: no commit may come
+    /// between the look-up and this event.
+    Actions(Vec<(Action, Option<KeyRecord>)>),
+    /// The input has nothing at hand.
+    Pause,
+    /// The ledger answered an append.
+    Ledger(Reply),
+    /// The table took the last [`Command::Commit`].
+    Committed,
+    /// The original that [`Command::ReadOriginal`] asked for, as its digest under today's rules; `None`
+    /// if the ledger no longer holds it.
+    Original(Option<Option<Digest>>),
+    /// Time went by: the worker's clock, for the check of far-off source times.
+    Clock(TimeNs),
+}
+
+/// What to do, in this order.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Send this to the ledger.
+    Append(Append),
+    /// Write this to the table, then tell [`Event::Committed`].
+    Commit(Commit),
+    /// Ack, answer and count these.
+    Settle(Settled),
+    /// Redelivered positions that are committed already: ack and count.
+    Redelivered(Vec<u64>),
+    /// Read the accepted entry at this ledger sequence, then tell [`Event::Original`].
+    ReadOriginal(u64),
+    /// Wait: this action's source time is too far ahead of the worker's clock.
+    AwaitClock(Source),
+    /// The waiting is over.
+    ClockCaughtUp,
+    /// The outcome of something is not known: drop this engine and recover.
+    Recover(Cause),
+}
+
+/// Why a recovery is needed; the label of `oncegate_recoveries_total`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Another writer, or an earlier message of our own, took the next ledger sequence.
+    Fenced,
+    /// The ledger ended the batch, or refused a message: what it said.
+    Refused(String),
+    /// The input went back under the feed.
+    InputChanged,
+}
+
+/// What the engine is told once.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Subject prefix of the ledger.
+    pub name: String,
+    /// The input stream.
+    pub input: Arc<str>,
+    /// Today's rules; those of the `leading` entry in force.
+    pub rules: Arc<Rules>,
+    /// What the ledger can carry.
+    pub limits: Limits,
+    /// `retention.clock_skew`.
+    pub clock_skew_ns: TimeNs,
+}
+
+/// An entry that is judged and not yet committed.
+#[derive(Debug)]
+struct InFlight {
+    message: Option<Message>,
+    fingerprint: u64,
+    entry: Entry,
+    /// The positions that it makes final: duplicates before it, and its own.
+    outcomes: Vec<(u64, TimeNs, Outcome)>,
+}
+
+/// Actions that can't be judged yet.
+#[derive(Debug)]
+enum Held {
+    Nothing,
+    ForOriginal(VecDeque<(Action, Option<KeyRecord>)>),
+    ForClock(VecDeque<(Action, Option<KeyRecord>)>),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Engine {
+    setting: Setting,
+    /// As the table has it.
+    committed: Cursors,
+    /// As it will be when everything in flight is committed.
+    head: Cursors,
+    /// Keys of entries in flight, as the table will have them.
+    overlay: HashMap<ActionKey, KeyRecord>,
+    unsent: VecDeque<InFlight>,
+    sent: VecDeque<InFlight>,
+    stored: VecDeque<InFlight>,
+    committing: Option<Committing>,
+    /// In the table, but still in the overlay for the sake of actions that are held.
+    settled_keys: Vec<(ActionKey, u64)>,
+    /// Duplicates since the last entry.
+    stretch: Vec<(u64, TimeNs, Outcome)>,
+    stretch_end: Option<Source>,
+    session: Session,
+    held: Held,
+    input_paused: bool,
+    clock_ns: TimeNs,
+    commands: Vec<Command>,
+}
+
+#[derive(Debug)]
+struct Committing {
+    cursors: Cursors,
+    keys: Vec<(ActionKey, u64)>,
+    settled: Settled,
+}
+
+impl Engine {
+    /// Goes on from `committed`, whose last `leading` entry names today's window and rules.
+    pub fn new(setting: Setting, committed: Cursors, clock_ns: TimeNs, batch_prefix: u64) -> Self {
+        Self {
+            session: Session::new(batch_prefix),
+            head: committed.clone(),
+            committed,
+            setting,
+            overlay: HashMap::new(),
+            unsent: VecDeque::new(),
+            sent: VecDeque::new(),
+            stored: VecDeque::new(),
+            committing: None,
+            settled_keys: Vec::new(),
+            stretch: Vec::new(),
+            stretch_end: None,
+            held: Held::Nothing,
+            input_paused: true,
+            clock_ns,
+            commands: Vec::new(),
+        }
+    }
+
+    /// Takes in what happened; the commands are to be carried out in order.
+    pub fn on(&mut self, event: Event) -> Vec<Command> {
+        match event {
+            Event::Actions(actions) => {
+                self.input_paused = false;
+                self.judge_all(actions.into());
+            }
+            Event::Pause => self.input_paused = true,
+            Event::Ledger(reply) => self.on_reply(reply),
+            Event::Committed => self.on_committed(),
+            Event::Original(original) => self.on_original(original),
+            Event::Clock(now_ns) => self.on_clock(now_ns),
+        }
+        self.send();
+        self.commit();
+        std::mem::take(&mut self.commands)
+    }
+
+    /// Whether more actions may be given; if not, wait for the next [`Event::Ledger`] or
+    /// [`Event::Committed`].
+    pub fn wants_input(&self) -> bool {
+        matches!(self.held, Held::Nothing) && self.in_flight() < INFLIGHT_MAX
+    }
+
+    /// Entries judged and not yet committed.
+    pub fn in_flight(&self) -> usize {
+        self.unsent.len() + self.sent.len() + self.stored.len()
+    }
+
+    /// Nothing is in flight: all that was judged is committed.
+    pub fn is_settled(&self) -> bool {
+        self.in_flight() == 0 && self.stretch.is_empty() && self.committing.is_none()
+    }
+
+    /// An answer of the ledger is due.
+    pub fn awaits_ledger(&self) -> bool {
+        !self.sent.is_empty() || self.session.is_ending()
+    }
+
+    /// The positions that the table has.
+    pub fn committed(&self) -> &Cursors {
+        &self.committed
+    }
+
+    /// The server time of an entry at or before the committed ledger position became known.
+    pub fn anchor(&mut self, sequence: u64, time_ns: TimeNs) {
+        let committing = self.committing.as_mut().map(|c| &mut c.cursors);
+        for cursors in [&mut self.committed, &mut self.head].into_iter().chain(committing) {
+            cursors.ledger.anchor = Some((sequence, time_ns));
+        }
+    }
+
+    /// Sends what the session has credit for; ends the batch with the last message when the input
+    /// pauses, since the tail of a batch is acknowledged only by its end.
+    fn send(&mut self) {
+        let pause = self.input_paused || !matches!(self.held, Held::Nothing);
+        if pause || self.stretch.len() as u64 >= DUPLICATES_PER_MARKER_MAX {
+            self.close_stretch();
+        }
+        while self.session.has_credit() {
+            let Some(mut next) = self.unsent.pop_front() else { break };
+            let last = pause && self.unsent.is_empty();
+            if let Some(message) = next.message.take() {
+                let expected = self.stored_up_to() + self.sent.len() as u64;
+                self.commands.push(Command::Append(self.session.append(message, expected, last)));
+            }
+            self.sent.push_back(next);
+        }
+        if pause && self.unsent.is_empty() {
+            self.commands.extend(self.session.end().map(Command::Append));
+        }
+    }
+
+    /// The last ledger sequence that is known to be stored.
+    fn stored_up_to(&self) -> u64 {
+        let cursors = self.committing.as_ref().map_or(&self.committed, |c| &c.cursors);
+        cursors.ledger.sequence + self.stored.len() as u64
+    }
+
+    fn on_reply(&mut self, reply: Reply) {
+        let stored = match self.session.on_reply(reply, self.stored_up_to()) {
+            Ok(stored) => stored,
+            Err(Ended::Stale) => return,
+            Err(Ended::Fenced) => return self.recover(Cause::Fenced),
+            Err(Ended::Refused(why)) => return self.recover(Cause::Refused(why)),
+        };
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX).min(self.sent.len());
+        self.stored.extend(self.sent.drain(..stored));
+    }
+
+    /// One commit at a time; what the ledger acknowledges meanwhile goes into the next.
+    fn commit(&mut self) {
+        if self.committing.is_some() || self.stored.is_empty() {
+            return;
+        }
+        let mut cursors = self.committed.clone();
+        let mut commit = Commit::default();
+        let mut settled = Settled::default();
+        for mut entry in self.stored.drain(..) {
+            let sequence = cursors.ledger.sequence + 1;
+            commit.puts.extend(fold::apply(&mut cursors, sequence, entry.fingerprint, &entry.entry));
+            settled.outcomes.append(&mut entry.outcomes);
+        }
+        settled.ledger_sequence = cursors.ledger.sequence;
+        let keys = commit.puts.iter().map(|(key, record)| (key.clone(), record.ledger_sequence));
+        self.committing = Some(Committing { keys: keys.collect(), settled, cursors: cursors.clone() });
+        commit.cursors = cursors;
+        self.commands.push(Command::Commit(commit));
+    }
+
+    fn on_committed(&mut self) {
+        let Some(Committing { cursors, keys, settled }) = self.committing.take() else { return };
+        self.committed = cursors;
+        self.settled_keys.extend(keys);
+        self.trim_overlay();
+        self.commands.push(Command::Settle(settled));
+    }
+
+    /// Look-ups from here on find settled keys in the table; those of held actions were made before.
+    fn trim_overlay(&mut self) {
+        if !matches!(self.held, Held::Nothing) {
+            return;
+        }
+        for (key, ledger_sequence) in self.settled_keys.drain(..) {
+            if self.overlay.get(&key).is_some_and(|r| r.ledger_sequence == ledger_sequence) {
+                self.overlay.remove(&key);
+            }
+        }
+    }
+
+    fn recover(&mut self, cause: Cause) {
+        self.commands.push(Command::Recover(cause));
+    }
+}

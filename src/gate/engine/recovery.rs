@@ -1,0 +1,442 @@
+//! The one way back to a known state: after a start, a take-over, an error, a reconnect.
+//!
+//! Read the ledger's tail into the table, then go on from the input position of the last entry. Before
+//! that, make sure that ledger and input are the ones the table knows. The shell carries out each
+//! [`Ask`] and comes back with its [`Answer`].
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{Commit, fold};
+use crate::gate::cursor::Cursors;
+use crate::gate::entry;
+use crate::gate::headers::{Headers, MalformedHeaders};
+use crate::gate::source::{TimeNs, rfc3339};
+
+/// What the recovery needs to know next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The ledger's first and last sequence.
+    LedgerState,
+    /// The entry at this sequence.
+    LedgerEntry(u64),
+    /// The entries from here on, some or all of them, in order.
+    LedgerTail {
+        /// First sequence.
+        from: u64,
+        /// Last sequence.
+        to: u64,
+    },
+    /// When the input stream was created, its first and last sequence.
+    InputState,
+    /// The first message at or after this sequence.
+    InputFrom(u64),
+}
+
+/// The answer to an [`Ask`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// To [`Ask::LedgerState`].
+    LedgerState {
+        /// Sequence of the first entry; last + 1 if there is none.
+        first: u64,
+        /// Sequence of the last entry that ever was.
+        last: u64,
+    },
+    /// To [`Ask::LedgerEntry`]; `None` if there is none.
+    LedgerEntry(Option<LedgerMessage>),
+    /// To [`Ask::LedgerTail`]; at least one.
+    LedgerTail(Vec<LedgerMessage>),
+    /// To [`Ask::InputState`].
+    InputState {
+        /// Creation time.
+        created_ns: TimeNs,
+        /// Sequence of the last message that ever was.
+        last: u64,
+    },
+    /// To [`Ask::InputFrom`]: its sequence and source time.
+    InputFrom(Option<(u64, TimeNs)>),
+    /// The table took the commit.
+    Committed,
+}
+
+/// A message of the ledger stream.
+#[derive(Clone, Debug)]
+pub struct LedgerMessage {
+    /// Ledger sequence.
+    pub sequence: u64,
+    /// When the server stored it.
+    pub time_ns: TimeNs,
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Result<Headers, MalformedHeaders>,
+    /// Its payload; need not be there but for `leading` entries.
+    pub payload: Bytes,
+}
+
+/// What to do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Find this out.
+    Ask(Ask),
+    /// Write this to the table. `foreign`: sequences of messages that the gate did not write.
+    Commit {
+        /// The change.
+        commit: Commit,
+        /// Passed over.
+        foreign: Vec<u64>,
+    },
+    /// Everything up to the ledger's end is in the table.
+    Done(Recovered),
+}
+
+/// Where things stand after a recovery.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The positions; the input's is 0 if it begins anew.
+    pub cursors: Cursors,
+    /// When the server says that the input stream was created.
+    pub input_created_ns: TimeNs,
+    /// The input begins anew: a new `leading` entry must say so.
+    pub input_is_new: bool,
+}
+
+/// Why the gate stops: going on could forward an action twice. Each says what, where and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The last sequence is below the table's.
+    #[error(
+        "the ledger went back: the key table has applied the ledger up to sequence {table}, but the \
+         stream ends at {ledger}. It was recreated, purged or restored from an old copy; going on could \
+         forward actions a second time. Restore the ledger stream, or move the table's directory away to \
+         begin with what this ledger holds."
+    )]
+    LedgerWentBack {
+        /// The table's sequence.
+        table: u64,
+        /// The stream's last.
+        ledger: u64,
+    },
+    /// The entry at the table's position is another one.
+    #[error(
+        "the ledger is not the one that the key table has applied: its entry {sequence} is {found} \
+         where the table knows {known}. It was recreated or rolled back and grew again. Restore the \
+         right ledger stream, or move the table's directory away to begin with what this ledger holds."
+    )]
+    OtherLedger {
+        /// Ledger sequence.
+        sequence: u64,
+        /// What stands there.
+        found: String,
+        /// What the table remembers.
+        known: String,
+    },
+    /// Entries between the table's position and the end are gone.
+    #[error(
+        "the ledger has lost entries {from}..={to}, which the key table has not applied. The keys in \
+         them would be forgotten. Restore the ledger stream, or the table's directory from a later copy."
+    )]
+    EntriesMissing {
+        /// First missing.
+        from: u64,
+        /// Last missing.
+        to: u64,
+    },
+    /// A new table, but the ledger no longer begins at 1.
+    #[error(
+        "the key table was empty and the ledger can't fill it: its first entries are trimmed (it was read up \
+         to {first}), so keys that are still within the window would be forgotten. Restore the table's \
+         directory, or wait until the oldest entry that is left is older than the window."
+    )]
+    LedgerTrimmed {
+        /// First entry, or how far it was read.
+        first: u64,
+    },
+    /// The input stream is not the one the cursor knows.
+    #[error(
+        "the input stream {stream} went back: the gate has judged it up to sequence {sequence} of \
+         {time}, {found}. It was restored from an old copy; going on could pass over new actions or judge \
+         old ones again. Restore the stream, or delete and recreate it (a recreated stream begins anew, \
+         and the keys stay)."
+    )]
+    InputWentBack {
+        /// Its name.
+        stream: Arc<str>,
+        /// The cursor.
+        sequence: u64,
+        /// Source time there.
+        time: String,
+        /// What is there now.
+        found: String,
+    },
+}
+
+#[derive(Debug)]
+enum Stage {
+    LedgerState,
+    Position { first: u64, last: u64 },
+    Anchor { first: u64, last: u64, anchor: (u64, TimeNs) },
+    Tail { last: u64 },
+    TailCommitted { last: u64 },
+    InputState,
+    InputCursor { created_ns: TimeNs, last: u64 },
+    InputFirst { created_ns: TimeNs, found: String },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Recovery {
+    name: String,
+    input: Arc<str>,
+    cursors: Cursors,
+    window_ns: TimeNs,
+    stage: Stage,
+}
+
+impl Recovery {
+    /// From what the table has. `window_ns` is today's window.
+    pub fn new(name: &str, input: Arc<str>, cursors: Cursors, window_ns: TimeNs) -> (Self, Ask) {
+        let name = name.to_owned();
+        let stage = Stage::LedgerState;
+        let recovery = Self { name, input, cursors, window_ns, stage };
+        (recovery, Ask::LedgerState)
+    }
+
+    /// Takes an answer in. An answer to something else than was asked is a bug of the caller; it is
+    /// answered by asking again.
+    pub fn next(&mut self, answer: Answer) -> Result<Step, Refusal> {
+        match (std::mem::replace(&mut self.stage, Stage::LedgerState), answer) {
+            (Stage::LedgerState, Answer::LedgerState { first, last }) => self.on_ledger(first, last),
+            (Stage::Position { first, last }, Answer::LedgerEntry(entry)) => {
+                self.check_position(entry.as_ref(), first, last)
+            }
+            (Stage::Anchor { first, last, anchor }, Answer::LedgerEntry(entry)) => {
+                self.check_anchor(entry.as_ref(), anchor)?;
+                self.ask_tail(first, last)
+            }
+            (Stage::Tail { last }, Answer::LedgerTail(messages)) => self.apply_tail(&messages, last),
+            (Stage::TailCommitted { last }, Answer::Committed) => self.ask_tail(0, last),
+            (Stage::InputState, Answer::InputState { created_ns, last }) => {
+                Ok(self.on_input(created_ns, last))
+            }
+            (Stage::InputCursor { created_ns, last }, Answer::InputFrom(found)) => {
+                self.check_cursor(created_ns, last, found)
+            }
+            (Stage::InputFirst { created_ns, found }, Answer::InputFrom(first)) => {
+                self.check_new(created_ns, found, first)
+            }
+            _ => Ok(Step::Ask(Ask::LedgerState)),
+        }
+    }
+
+    fn on_ledger(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
+        let at = self.cursors.ledger.sequence;
+        if last < at {
+            return Err(Refusal::LedgerWentBack { table: at, ledger: last });
+        }
+        if at == 0 {
+            return self.fill(first, last);
+        }
+        if first > at + 1 {
+            return Err(Refusal::EntriesMissing { from: at + 1, to: first - 1 });
+        }
+        if first > at {
+            return self.ask_anchor(first, last);
+        }
+        self.stage = Stage::Position { first, last };
+        Ok(Step::Ask(Ask::LedgerEntry(at)))
+    }
+
+    /// An empty table; a trimmed ledger may fill it, but not be trusted yet.
+    fn fill(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
+        if first <= 1 {
+            return self.ask_tail(first, last);
+        }
+        if first > last {
+            return Err(Refusal::LedgerTrimmed { first });
+        }
+        self.cursors.ledger.sequence = first - 1;
+        self.cursors.filled_from_ns = Some(TimeNs::MAX);
+        self.ask_tail(first, last)
+    }
+
+    fn check_position(
+        &mut self,
+        entry: Option<&LedgerMessage>,
+        first: u64,
+        last: u64,
+    ) -> Result<Step, Refusal> {
+        let known = self.cursors.ledger.fingerprint;
+        let found = entry.map(fingerprint);
+        if found != Some(known) {
+            return Err(Refusal::OtherLedger {
+                sequence: self.cursors.ledger.sequence,
+                found: entry.map_or("nothing".to_owned(), |e| format!("on subject {}", e.subject)),
+                known: "another entry".to_owned(),
+            });
+        }
+        self.ask_anchor(first, last)
+    }
+
+    fn ask_anchor(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
+        match self.cursors.ledger.anchor {
+            Some(anchor) if anchor.0 >= first => {
+                self.stage = Stage::Anchor { first, last, anchor };
+                Ok(Step::Ask(Ask::LedgerEntry(anchor.0)))
+            }
+            _ => self.ask_tail(first, last),
+        }
+    }
+
+    fn check_anchor(
+        &self,
+        entry: Option<&LedgerMessage>,
+        (sequence, time_ns): (u64, TimeNs),
+    ) -> Result<(), Refusal> {
+        if entry.map(|entry| entry.time_ns) == Some(time_ns) {
+            return Ok(());
+        }
+        let found = entry.map_or("nothing".to_owned(), |e| format!("of {}", rfc3339(e.time_ns)));
+        Err(Refusal::OtherLedger { sequence, found, known: format!("one of {}", rfc3339(time_ns)) })
+    }
+
+    fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
+        let from = self.cursors.ledger.sequence + 1;
+        if first > from && last >= from {
+            return Err(Refusal::EntriesMissing { from, to: first - 1 });
+        }
+        if from > last {
+            self.stage = Stage::InputState;
+            return Ok(Step::Ask(Ask::InputState));
+        }
+        self.stage = Stage::Tail { last };
+        Ok(Step::Ask(Ask::LedgerTail { from, to: last }))
+    }
+
+    /// Exactly as a commit would.
+    fn apply_tail(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Step, Refusal> {
+        let mut commit = Commit::default();
+        let mut foreign = Vec::new();
+        for message in messages.iter().filter(|m| m.sequence <= last) {
+            let next = self.cursors.ledger.sequence + 1;
+            if message.sequence < next {
+                continue;
+            }
+            if message.sequence > next {
+                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
+            }
+            self.apply(message, &mut commit, &mut foreign);
+        }
+        commit.cursors = self.cursors.clone();
+        self.stage = Stage::TailCommitted { last };
+        Ok(Step::Commit { commit, foreign })
+    }
+
+    fn apply(&mut self, message: &LedgerMessage, commit: &mut Commit, foreign: &mut Vec<u64>) {
+        let LedgerMessage { sequence, time_ns, subject, headers, payload } = message;
+        let fingerprint = fingerprint(message);
+        if self.cursors.filled_from_ns == Some(TimeNs::MAX) {
+            self.cursors.filled_from_ns = Some(*time_ns);
+        }
+        let entry = headers.as_ref().ok().and_then(|headers| {
+            entry::decode(&self.name, subject, headers, payload).ok()
+        });
+        match entry {
+            Some(entry) => {
+                let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
+                commit.puts.extend(put);
+            }
+            None => {
+                fold::pass_over(&mut self.cursors, *sequence, fingerprint);
+                foreign.push(*sequence);
+            }
+        }
+        self.cursors.ledger.anchor = Some((*sequence, *time_ns));
+    }
+
+    fn on_input(&mut self, created_ns: TimeNs, last: u64) -> Step {
+        let at = self.cursors.input(&self.input.clone()).1.sequence;
+        self.stage = Stage::InputCursor { created_ns, last };
+        Step::Ask(Ask::InputFrom(at.max(1)))
+    }
+
+    /// The same message at the cursor, or, if that is gone, a later one after it: the same stream,
+    /// whatever its creation time says.
+    fn check_cursor(
+        &mut self,
+        created_ns: TimeNs,
+        last: u64,
+        found: Option<(u64, TimeNs)>,
+    ) -> Result<Step, Refusal> {
+        self.check_filled(found)?;
+        let cursor = self.cursors.input(&self.input.clone()).1.clone();
+        let same = match found {
+            _ if cursor.sequence == 0 => true,
+            Some((sequence, time_ns)) if sequence == cursor.sequence => time_ns == cursor.time_ns,
+            Some((_, time_ns)) => time_ns >= cursor.time_ns,
+            None => last >= cursor.sequence,
+        };
+        if same && last >= cursor.sequence {
+            return Ok(self.done(created_ns, false));
+        }
+        let found = match found {
+            Some((sequence, time_ns)) => {
+                format!("and message {sequence} there now is of {}", rfc3339(time_ns))
+            }
+            None => format!("and it ends at {last} now"),
+        };
+        if cursor.created_ns == created_ns {
+            return Err(self.went_back(found));
+        }
+        self.stage = Stage::InputFirst { created_ns, found };
+        Ok(Step::Ask(Ask::InputFrom(1)))
+    }
+
+    /// Plainly a new stream only if it has another creation time and no message older than that.
+    fn check_new(
+        &mut self,
+        created_ns: TimeNs,
+        found: String,
+        first: Option<(u64, TimeNs)>,
+    ) -> Result<Step, Refusal> {
+        if first.is_some_and(|(_, time_ns)| time_ns < created_ns) {
+            return Err(self.went_back(found));
+        }
+        let (_, cursor) = self.cursors.input(&self.input.clone());
+        (cursor.sequence, cursor.time_ns) = (0, 0);
+        Ok(self.done(created_ns, true))
+    }
+
+    /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
+    /// the next action is a whole window younger than the first entry that was left.
+    fn check_filled(&mut self, at_cursor: Option<(u64, TimeNs)>) -> Result<(), Refusal> {
+        let Some(first_ns) = self.cursors.filled_from_ns else { return Ok(()) };
+        let window_ns = self.cursors.in_force.map_or(0, |f| f.window_ns).max(self.window_ns);
+        let now_ns = at_cursor.map_or(0, |(_, time_ns)| time_ns);
+        let now_ns = now_ns.max(self.cursors.ledger.source_time_max_ns);
+        if now_ns < first_ns.saturating_add(window_ns) {
+            return Err(Refusal::LedgerTrimmed { first: self.cursors.ledger.sequence });
+        }
+        self.cursors.filled_from_ns = None;
+        Ok(())
+    }
+
+    fn went_back(&mut self, found: String) -> Refusal {
+        let stream = self.input.clone();
+        let cursor = self.cursors.input(&stream).1;
+        let time = rfc3339(cursor.time_ns).to_string();
+        Refusal::InputWentBack { stream, sequence: cursor.sequence, time, found }
+    }
+
+    fn done(&mut self, input_created_ns: TimeNs, input_is_new: bool) -> Step {
+        let cursors = self.cursors.clone();
+        Step::Done(Recovered { cursors, input_created_ns, input_is_new })
+    }
+}
+
+fn fingerprint(message: &LedgerMessage) -> u64 {
+    let none = Headers::default();
+    entry::fingerprint(&message.subject, message.headers.as_ref().unwrap_or(&none))
+}

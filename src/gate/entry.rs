@@ -1,0 +1,392 @@
+//! Verdict to ledger entry, and back.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::action::Action;
+use super::digest::Digest;
+use super::headers::Headers;
+use super::key::ActionKey;
+use super::rules::RuleTexts;
+use super::source::{Source, TimeNs};
+use super::verdict::{Reason, Rejection};
+
+/// The header that carries the key.
+pub const KEY: &str = "Idempotency-Key";
+/// The scope parts as a JSON array.
+pub const SCOPE: &str = "Oncegate-Scope";
+/// The run id of an accepted action.
+pub const RUN_ID: &str = "Oncegate-Run-Id";
+/// Digest of this payload.
+pub const DIGEST: &str = "Oncegate-Digest";
+/// Which input message the entry decides.
+pub const SOURCE: &str = "Oncegate-Source";
+/// The original subject, where the entry's own does not end in it.
+pub const SOURCE_SUBJECT: &str = "Oncegate-Source-Subject";
+/// Why an action is rejected.
+pub const REASON: &str = "Oncegate-Reason";
+/// The same for a person.
+pub const DETAIL: &str = "Oncegate-Detail";
+/// Up to which input message nothing else was decided.
+pub const JUDGED: &str = "Oncegate-Judged";
+/// How many duplicates that closes.
+pub const DUPLICATES: &str = "Oncegate-Duplicates";
+/// Digest of the accepted original.
+pub const FIRST_DIGEST: &str = "Oncegate-First-Digest";
+/// Input position of the accepted original.
+pub const FIRST_SOURCE: &str = "Oncegate-First-Source";
+/// Run id of the accepted original.
+pub const FIRST_RUN_ID: &str = "Oncegate-First-Run-Id";
+/// Ledger sequence of the accepted original.
+pub const FIRST_SEQUENCE: &str = "Oncegate-First-Sequence";
+
+/// The server takes header blocks of at most this (error 10097 beyond).
+const HEADER_BLOCK_BYTES_MAX: usize = 65_535;
+/// Every append also carries `Nats-Expected-Last-Sequence` with up to 20 digits.
+const EXPECTED_SEQUENCE_HEADER_BYTES: usize = 51;
+/// The longest ledger subject. Subject, reply and sizes share one protocol line, 4096 bytes unless the
+/// server is told otherwise; the rest is the reply's.
+const SUBJECT_BYTES_MAX: usize = 3840;
+
+/// What the ledger can carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Headers and payload together: the smaller of the server's `max_payload` and the stream's
+    /// `max_msg_size`.
+    pub message_bytes_max: usize,
+}
+
+/// A message on its way into the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Ledger subject.
+    pub subject: String,
+    /// In order; a name may come more than once.
+    pub headers: Vec<(Cow<'static, str>, String)>,
+    /// The action's payload, untouched.
+    pub payload: Bytes,
+}
+
+/// The accepted original of a key, as a mismatch shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct First {
+    /// Its digest.
+    pub digest: Digest,
+    /// Where it stood in the input.
+    pub source: Source,
+    /// Its run.
+    pub run_id: Uuid,
+    /// Where it stands in the ledger.
+    pub ledger_sequence: u64,
+}
+
+/// The body of `<name>.leading`: who decides from here on, and under what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leading {
+    /// Kept in the table's directory.
+    pub instance: String,
+    /// Host name.
+    pub host: String,
+    /// Of the program.
+    pub version: String,
+    /// `retention.window` in milliseconds.
+    pub window_ms: u64,
+    /// The rules as written.
+    pub rules: RuleTexts,
+    /// Their fingerprint.
+    pub rules_fingerprint: String,
+    /// The inputs and how far each is judged.
+    pub inputs: Vec<LeadingInput>,
+    /// The last ledger sequence before this entry.
+    pub ledger_sequence: u64,
+    /// Highest source time of the entries before this one, ns since the epoch.
+    pub source_time_max_ns: TimeNs,
+}
+
+/// An input in a `leading` entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeadingInput {
+    /// Name of the stream.
+    pub stream: String,
+    /// When the server says it was created, ns since the epoch.
+    pub created_ns: TimeNs,
+    /// Judged up to here.
+    pub sequence: u64,
+    /// Source time there.
+    pub time_ns: TimeNs,
+}
+
+/// What an entry says, as far as the table follows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A first-seen action, forwarded; `key` is `None` for one that needs none.
+    Accepted {
+        /// The action.
+        source: Source,
+        /// What to remember.
+        key: Option<ActionKey>,
+        /// Of its payload.
+        digest: Digest,
+    },
+    /// A dead letter.
+    Rejected {
+        /// The action.
+        source: Source,
+        /// Why.
+        reason: Reason,
+    },
+    /// Nothing but duplicates since the entry before.
+    Judged {
+        /// The last of them.
+        up_to: Source,
+        /// How many.
+        duplicates: u64,
+    },
+    /// Somebody began to lead.
+    Leading(Box<Leading>),
+}
+
+impl Entry {
+    /// The input position that the entry makes final.
+    pub fn position(&self) -> Option<&Source> {
+        match self {
+            Self::Accepted { source, .. } | Self::Rejected { source, .. } => Some(source),
+            Self::Judged { up_to, .. } => Some(up_to),
+            Self::Leading(_) => None,
+        }
+    }
+}
+
+/// A message in the ledger that the gate did not write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not an entry of this gate: {0}")]
+pub struct Foreign(pub &'static str);
+
+/// What tells one entry from another at the same sequence: its subject and the input position it names.
+pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(subject.as_bytes());
+    for name in [SOURCE, JUDGED, RUN_ID] {
+        for value in headers.all(name) {
+            hash.update(&[0]);
+            hash.update(value.as_bytes());
+        }
+    }
+    hash.digest()
+}
+
+impl Message {
+    /// See [`fingerprint`].
+    pub fn fingerprint(&self) -> u64 {
+        let identifying = |name: &str| [SOURCE, JUDGED, RUN_ID].contains(&name);
+        let pairs = self.headers.iter().filter(|(name, _)| identifying(name));
+        fingerprint(&self.subject, &Headers(pairs.map(|(n, v)| (n.to_string(), v.clone())).collect()))
+    }
+
+    fn header_block_bytes(&self) -> usize {
+        let lines: usize = self.headers.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
+        "NATS/1.0\r\n\r\n".len() + lines + EXPECTED_SEQUENCE_HEADER_BYTES
+    }
+
+    fn fits(&self, limits: Limits) -> bool {
+        let header = self.header_block_bytes();
+        header <= HEADER_BLOCK_BYTES_MAX && header + self.payload.len() <= limits.message_bytes_max
+    }
+
+    fn push(&mut self, name: &'static str, value: impl Display) {
+        self.headers.push((Cow::Borrowed(name), value.to_string()));
+    }
+
+    fn push_key(&mut self, key: Option<&ActionKey>) {
+        let Some(key) = key else { return };
+        self.push(KEY, key.key());
+        let scope = key.scope();
+        if !scope.is_empty() {
+            self.push(SCOPE, serde_json::json!(scope));
+        }
+    }
+
+    fn push_publisher_headers(&mut self, action: &Action) {
+        let Ok(headers) = &action.raw.headers else { return };
+        for (name, value) in headers.forwardable() {
+            if action.key.is_none() || !name.eq_ignore_ascii_case(KEY) {
+                self.headers.push((Cow::Owned(name.clone()), value.clone()));
+            }
+        }
+    }
+}
+
+/// The accepted entry, or why the ledger can't carry it.
+pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, Rejection> {
+    let raw = &action.raw;
+    let subject = format!("{name}.accepted.{}", raw.subject);
+    if let Some(why) = not_routable(action, &subject) {
+        return Err(Rejection::new(Reason::Unroutable, why));
+    }
+    let mut message = Message { subject, headers: Vec::new(), payload: raw.payload.clone() };
+    message.push_key(action.key.as_ref());
+    message.push(RUN_ID, raw.source.run_id(action.key.as_ref()).hyphenated());
+    if let Some(digest) = action.digest {
+        message.push(DIGEST, digest);
+    }
+    message.push(SOURCE, &raw.source);
+    message.push_publisher_headers(action);
+    if !message.fits(limits) {
+        return Err(Rejection::new(
+            Reason::TooLarge,
+            format_args!(
+                "with the gate's headers it has {} bytes of headers (the server takes {}) and {} bytes \
+                 in all (the ledger takes {})",
+                message.header_block_bytes(),
+                HEADER_BLOCK_BYTES_MAX,
+                message.header_block_bytes() + message.payload.len(),
+                limits.message_bytes_max
+            ),
+        ));
+    }
+    Ok(message)
+}
+
+/// White space of any kind: client libraries split protocol lines at it, so an entry on such a
+/// subject would stop the executors that read it.
+fn not_routable(action: &Action, subject: &str) -> Option<&'static str> {
+    if !action.raw.subject_exact {
+        Some("its subject is not UTF-8")
+    } else if subject.chars().any(char::is_whitespace) {
+        Some("its subject holds white space, which client libraries take for the end of a subject")
+    } else if subject.len() > SUBJECT_BYTES_MAX {
+        Some("its subject is too long for a subject of the ledger")
+    } else {
+        None
+    }
+}
+
+/// The dead letter, with as much of the action as fits: without its payload if need be, then without
+/// its headers.
+pub fn rejected(
+    name: &str,
+    action: &Action,
+    rejection: &Rejection,
+    first: Option<&First>,
+    limits: Limits,
+) -> Message {
+    let mut message = dead_letter(name, action, rejection, first);
+    let own_headers = message.headers.len();
+    message.push_publisher_headers(action);
+    if !message.fits(limits) {
+        message.payload = Bytes::new();
+    }
+    if !message.fits(limits) {
+        message.headers.truncate(own_headers);
+    }
+    message
+}
+
+fn dead_letter(name: &str, action: &Action, rejection: &Rejection, first: Option<&First>) -> Message {
+    let Rejection { reason, detail } = rejection;
+    let raw = &action.raw;
+    let bare = format!("{name}.rejected.{}", reason.as_str());
+    let whole = format!("{bare}.{}", raw.subject);
+    let routable = *reason != Reason::Unroutable && not_routable(action, &whole).is_none();
+    let subject = if routable { whole } else { bare };
+    let mut message = Message { subject, headers: Vec::new(), payload: raw.payload.clone() };
+    message.push_key(action.key.as_ref());
+    if let Some(digest) = action.digest {
+        message.push(DIGEST, digest);
+    }
+    message.push(SOURCE, &raw.source);
+    if !routable {
+        message.push(SOURCE_SUBJECT, as_header_value(&raw.subject));
+    }
+    message.push(REASON, reason.as_str());
+    message.push(DETAIL, as_header_value(detail));
+    if let Some(first) = first {
+        message.push(FIRST_DIGEST, first.digest);
+        message.push(FIRST_SOURCE, &first.source);
+        message.push(FIRST_RUN_ID, first.run_id.hyphenated());
+        message.push(FIRST_SEQUENCE, first.ledger_sequence);
+    }
+    message
+}
+
+/// Control characters, which no header value may hold, become U+FFFD; at most 8 KiB are kept.
+fn as_header_value(text: &str) -> String {
+    let clean = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
+    clean.take(8192 / 4).collect()
+}
+
+/// The marker that closes a stretch of duplicates.
+pub fn judged(name: &str, up_to: &Source, duplicates: u64) -> Message {
+    let mut message =
+        Message { subject: format!("{name}.judged"), headers: Vec::new(), payload: Bytes::new() };
+    message.push(JUDGED, up_to);
+    message.push(DUPLICATES, duplicates);
+    message
+}
+
+/// The entry that begins a term.
+pub fn leading(name: &str, leading: &Leading) -> Message {
+    let payload = serde_json::json!(leading).to_string().into();
+    Message { subject: format!("{name}.leading"), headers: Vec::new(), payload }
+}
+
+/// Reads an entry back. `payload` is looked at for `leading` only.
+///
+/// The run id of an accepted entry is checked against its source and key: it tells an action that was
+/// accepted without a key (though its publisher sent such a header) from one with, and a careless
+/// forgery from an entry.
+pub fn decode(name: &str, subject: &str, headers: &Headers, payload: &[u8]) -> Result<Entry, Foreign> {
+    let kind = subject.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+    let kind = kind.ok_or(Foreign("its subject is not the gate's"))?;
+    match kind.split('.').next().unwrap_or_default() {
+        "accepted" => decode_accepted(headers),
+        "rejected" => {
+            let reason = headers.one(REASON);
+            let reason = Reason::ALL.into_iter().find(|known| Some(known.as_str()) == reason);
+            let reason = reason.ok_or(Foreign("its reason is none of the gate's"))?;
+            Ok(Entry::Rejected { source: position(headers, SOURCE)?, reason })
+        }
+        "judged" => {
+            let duplicates = headers.one(DUPLICATES).and_then(|text| text.parse().ok());
+            let duplicates = duplicates.ok_or(Foreign("it does not count its duplicates"))?;
+            Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
+        }
+        "leading" => serde_json::from_slice(payload)
+            .map(|leading| Entry::Leading(Box::new(leading)))
+            .map_err(|_| Foreign("its body does not say who leads")),
+        _ => Err(Foreign("its subject is of no known kind")),
+    }
+}
+
+fn position(headers: &Headers, name: &str) -> Result<Source, Foreign> {
+    let text = headers.one(name).ok_or(Foreign("it names no input position"))?;
+    text.parse().map_err(|_| Foreign("it names no input position"))
+}
+
+fn decode_accepted(headers: &Headers) -> Result<Entry, Foreign> {
+    let source = position(headers, SOURCE)?;
+    let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
+    let digest = digest.ok_or(Foreign("it has no digest"))?;
+    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
+    let run_id = run_id.ok_or(Foreign("it has no run id"))?;
+    let key = match headers.one(KEY) {
+        Some(key) => {
+            let scope: Vec<String> = match headers.one(SCOPE) {
+                Some(json) => serde_json::from_str(json).map_err(|_| Foreign("its scope is no list"))?,
+                None => Vec::new(),
+            };
+            Some(ActionKey::new(&scope, key))
+        }
+        None => None,
+    };
+    let key = key.filter(|key| source.run_id(Some(key)) == run_id);
+    if key.is_none() && source.run_id(None) != run_id {
+        return Err(Foreign("its run id does not follow from its source and key"));
+    }
+    Ok(Entry::Accepted { source, key, digest })
+}

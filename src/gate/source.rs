@@ -1,0 +1,120 @@
+//! A position in an input stream, and the time the stream gave it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::key::ActionKey;
+
+/// Nanoseconds since the Unix epoch, as JetStream stamps a message when it stores it.
+pub type TimeNs = i64;
+
+/// Where an action (or report) stands: written `<stream> <sequence> <RFC 3339 time, ns, Z>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the input stream.
+    pub stream: Arc<str>,
+    /// Its stream sequence, from 1.
+    pub sequence: u64,
+    /// When the stream stored it (source time).
+    pub time_ns: TimeNs,
+}
+
+/// A text that is not a source position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not of the form `<stream> <sequence> <RFC 3339 time>`")]
+pub struct BadSource;
+
+impl Source {
+    /// The run id of the action accepted here: a UUID of version 7 layout (RFC 9562) whose time is the
+    /// source time and whose other bits are a hash of position, scope and key. The same however often
+    /// the decision is made; another for every acceptance.
+    pub fn run_id(&self, key: Option<&ActionKey>) -> Uuid {
+        let mut hash = Xxh3::new();
+        hash.update(&(self.stream.len() as u64).to_le_bytes());
+        hash.update(self.stream.as_bytes());
+        hash.update(&self.sequence.to_le_bytes());
+        hash.update(&self.time_ns.to_le_bytes());
+        if let Some(key) = key {
+            hash.update(key.as_bytes());
+        }
+        let bits = hash.digest128();
+        let millis = u128::from((self.time_ns.max(0) / 1_000_000).unsigned_abs());
+        let version_and_variant = (0x7_u128 << 76) | (0b10_u128 << 62);
+        let random = (bits & (0xFFF << 64)) | (bits & ((1 << 62) - 1));
+        Uuid::from_u128((millis << 80) | version_and_variant | random)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.stream, self.sequence, rfc3339(self.time_ns))
+    }
+}
+
+impl FromStr for Source {
+    type Err = BadSource;
+
+    fn from_str(text: &str) -> Result<Self, BadSource> {
+        let mut parts = text.split(' ');
+        let (Some(stream), Some(sequence), Some(time), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(BadSource);
+        };
+        if stream.is_empty() {
+            return Err(BadSource);
+        }
+        Ok(Self {
+            stream: stream.into(),
+            sequence: sequence.parse().map_err(|_| BadSource)?,
+            time_ns: parse_rfc3339(time).ok_or(BadSource)?,
+        })
+    }
+}
+
+/// RFC 3339 with nine digits of a second and `Z`.
+pub fn rfc3339(time_ns: TimeNs) -> impl fmt::Display {
+    Timestamp::from_nanosecond(i128::from(time_ns))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
+        .strftime("%Y-%m-%dT%H:%M:%S.%9fZ")
+}
+
+/// The inverse of [`rfc3339`]; any RFC 3339 time that fits 64 bits of nanoseconds.
+pub fn parse_rfc3339(text: &str) -> Option<TimeNs> {
+    let time: Timestamp = text.parse().ok()?;
+    i64::try_from(time.as_nanosecond()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_and_read_back() {
+        let text = "ACTIONS 42 2026-11-24T20:39:40.123456789Z";
+        let source: Source = text.parse().unwrap();
+        assert_eq!(source.sequence, 42);
+        assert_eq!(source.to_string(), text);
+        for bad in ["", "A 1", "A x 2026-11-24T20:39:40Z", "A 1 yesterday", "A 1 2026-11-24T20:39:40Z x"] {
+            assert_eq!(bad.parse::<Source>(), Err(BadSource), "{bad}");
+        }
+    }
+
+    #[test]
+    fn run_ids_have_version_7_layout_and_the_source_time() {
+        let source: Source = "ACTIONS 42 2026-11-24T20:39:40.123456789Z".parse().unwrap();
+        let id = source.run_id(None);
+        assert_eq!(id.get_version_num(), 7);
+        assert_eq!(id.get_variant(), uuid::Variant::RFC4122);
+        let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
+        assert_eq!((seconds, nanos), (1_795_552_780, 123_000_000));
+        assert_eq!(id, source.run_id(None));
+        let next = Source { sequence: 43, ..source.clone() };
+        assert_ne!(id, next.run_id(None));
+    }
+}

@@ -1,0 +1,402 @@
+//! Actions from the input stream, in order and without a hole.
+//!
+//! A durable pull consumer, reset to the position asked for. Its delivery sequence must count 1, 2, 3;
+//! anything else (a hole, a missed heartbeat, an ended pull, a break of the connection) ends the feed, and
+//! the worker recovers.
+//!
+//! The client library can't read every message that the server stores: on some it reconnects forever, on
+//! one kind its task panics. So after a break the next messages are read one by one and whole, until past
+//! the place; only our own reading of the bytes says what is malformed, never the break itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::{Message, Subject, Subscriber};
+use futures::{FutureExt, StreamExt};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::api::ApiError;
+use super::connect::Connection;
+use super::raw::{self, RawMessage};
+use super::setup;
+use crate::config::Config;
+use crate::gate::action::RawAction;
+use crate::gate::headers::Headers;
+use crate::gate::source::{Source, TimeNs};
+
+/// Messages a pull asks for; two pulls may be outstanding.
+const PULL_MESSAGES: u64 = 2048;
+/// Bytes a pull may bring, at least; never less than two of the server's largest messages.
+const PULL_BYTES: usize = 16 << 20;
+const PULL_EXPIRES: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence for so long is a missed heartbeat.
+const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// Actions handed over at once.
+const BATCH_ACTIONS_MAX: usize = 1024;
+
+/// How a committed action is acknowledged.
+#[derive(Clone, Debug)]
+pub enum Ack {
+    /// A limits stream: the gate's own cursor is all that counts.
+    None,
+    /// A work queue: acknowledge the delivery.
+    Reply(Subject),
+    /// A work queue's message that was read raw, and has no delivery: delete it.
+    Delete,
+}
+
+/// An action on its way in.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The message.
+    pub raw: RawAction,
+    /// What to do once it is committed.
+    pub ack: Ack,
+}
+
+/// Some actions, in order.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// At least one.
+    pub deliveries: Vec<Delivery>,
+    /// How many messages the stream holds behind the last of them, as far as the server said.
+    pub pending: u64,
+    /// Sequences before them that the stream no longer holds.
+    pub missed: u64,
+}
+
+/// Why the feed ended; `label` is the cause in `oncegate_recoveries_total`.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Broken {
+    /// Short and fixed.
+    pub label: &'static str,
+    /// For a person.
+    pub why: String,
+}
+
+fn broken(label: &'static str, why: impl std::fmt::Display) -> Broken {
+    Broken { label, why: why.to_string() }
+}
+
+impl From<ApiError> for Broken {
+    fn from(error: ApiError) -> Self {
+        broken("feed_request", error)
+    }
+}
+
+/// See the module.
+pub struct Feed {
+    connection: Connection,
+    config: Arc<Config>,
+    stream: Arc<str>,
+    work_queue: bool,
+    /// The stream takes nothing but what the gate's filter takes.
+    whole_stream: bool,
+    /// Next stream sequence that is due.
+    due: u64,
+    /// Read one by one until a message beyond this was read.
+    raw_until: Option<u64>,
+    pull: Option<Pull>,
+    breaks: u64,
+}
+
+struct Pull {
+    messages: Subscriber,
+    inbox: String,
+    outstanding: u64,
+    delivered: u64,
+}
+
+/// Where a delivery stands, from its reply subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    sequence: u64,
+    delivery: u64,
+    time_ns: TimeNs,
+    pending: u64,
+}
+
+impl Feed {
+    /// From stream sequence `from` on, which on a work queue is the first message that is left.
+    /// Messages up to and with the first one beyond `raw_until` are read one by one.
+    pub fn new(
+        connection: Connection,
+        config: Arc<Config>,
+        info: &setup::StreamInfo,
+        from: u64,
+        raw_until: Option<u64>,
+    ) -> Self {
+        let mut subjects = (info.subjects(), config.input.subjects.clone());
+        subjects.0.sort();
+        subjects.1.sort();
+        Self {
+            breaks: connection.breaks(),
+            connection,
+            stream: config.input.stream.as_str().into(),
+            work_queue: info.is_work_queue(),
+            whole_stream: subjects.0 == subjects.1,
+            due: from,
+            raw_until,
+            pull: None,
+            config,
+        }
+    }
+
+    /// The next actions; waits until there are some.
+    pub async fn next(&mut self) -> Result<Batch, Broken> {
+        if let Some(until) = self.raw_until {
+            match self.next_raw(until).await? {
+                Some(batch) => return Ok(batch),
+                None => self.raw_until = None,
+            }
+        }
+        loop {
+            self.replenish().await?;
+            let mut batch = Batch::default();
+            let first = self.wait().await?;
+            self.take(first, &mut batch).await?;
+            while batch.deliveries.len() < BATCH_ACTIONS_MAX {
+                let Some(pull) = &mut self.pull else { break };
+                let Some(more) = pull.messages.next().now_or_never() else { break };
+                let more = more.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
+                self.take(more, &mut batch).await?;
+            }
+            if !batch.deliveries.is_empty() {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// After a break: the highest sequence that the client still had at hand, at least `seen`.
+    pub fn drain_highest(&mut self, seen: u64) -> u64 {
+        let mut highest = seen;
+        let Some(pull) = &mut self.pull else { return highest };
+        while let Some(Some(message)) = pull.messages.next().now_or_never() {
+            let place = message.reply.as_deref().and_then(Place::read);
+            highest = highest.max(place.map_or(0, |place| place.sequence));
+        }
+        highest
+    }
+
+    async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
+        let filter = match self.config.input.subjects.as_slice() {
+            [one] => one.as_str(),
+            _ => ">",
+        };
+        while self.due <= until.saturating_add(1) || self.raw_until.is_some() {
+            let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
+            let Some(message) = next else { return Ok(None) };
+            let mut batch = Batch { pending: 1, ..Batch::default() };
+            batch.missed = self.missed(message.sequence).await?;
+            self.due = message.sequence + 1;
+            if message.sequence > until {
+                self.raw_until = None;
+            }
+            if self.config.input.subjects.iter().any(|s| matches(s, &message.subject)) {
+                batch.deliveries.push(self.raw_delivery(message));
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    fn raw_delivery(&self, message: RawMessage) -> Delivery {
+        let RawMessage { sequence, time_ns, subject, headers, payload } = message;
+        let source = Source { stream: self.stream.clone(), sequence, time_ns };
+        // The API gives U+FFFD for bytes that are not UTF-8; a subject that really holds one can't be
+        // told from that, and is treated the careful way.
+        let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
+        Delivery {
+            raw: RawAction { source, subject, subject_exact, headers, payload },
+            ack: if self.work_queue { Ack::Delete } else { Ack::None },
+        }
+    }
+
+    /// Makes the consumer when first needed, and keeps enough asked for that the server is never idle.
+    async fn replenish(&mut self) -> Result<(), Broken> {
+        if self.pull.is_none() {
+            setup::consumer(&self.connection, &self.config, self.work_queue, self.due).await?;
+            let inbox = self.connection.client.new_inbox();
+            let subscribed = self.connection.client.subscribe(inbox.clone()).await;
+            let messages = subscribed.map_err(|error| broken("feed_request", error))?;
+            self.pull = Some(Pull { messages, inbox, outstanding: 0, delivered: 0 });
+        }
+        let Some(pull) = &mut self.pull else { return Ok(()) };
+        if pull.outstanding > PULL_MESSAGES {
+            return Ok(());
+        }
+        let bytes = PULL_BYTES.max(2 * self.connection.message_bytes_max() + (1 << 17));
+        let body = json!({
+            "batch": PULL_MESSAGES, "max_bytes": bytes,
+            "expires": PULL_EXPIRES.as_nanos() as u64,
+            "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
+        });
+        let call = format!("CONSUMER.MSG.NEXT.{}.{}", self.stream, self.config.consumer());
+        let subject = self.connection.api_subject(&call);
+        let inbox = pull.inbox.clone();
+        let sent = self.connection.client.publish_with_reply(subject, inbox, body.to_string().into());
+        sent.await.map_err(|error| broken("feed_request", error))?;
+        pull.outstanding += PULL_MESSAGES;
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<Message, Broken> {
+        let Some(pull) = &mut self.pull else { return Err(broken("feed_ended", "no pull")) };
+        tokio::select! {
+            biased;
+            message = timeout(SILENCE_MAX, pull.messages.next()) => match message {
+                Ok(Some(message)) => Ok(message),
+                Ok(None) => Err(broken("feed_ended", "the subscription ended")),
+                Err(_) => Err(broken("missed_heartbeat", "the server has been silent")),
+            },
+            () = self.connection.broken_since(self.breaks) => {
+                Err(broken("disconnected", "the connection broke"))
+            }
+        }
+    }
+
+    async fn take(&mut self, message: Message, batch: &mut Batch) -> Result<(), Broken> {
+        let Some(place) = message.reply.as_deref().and_then(Place::read) else {
+            return self.status(&message);
+        };
+        let Some(pull) = &mut self.pull else { return Ok(()) };
+        pull.outstanding = pull.outstanding.saturating_sub(1);
+        if place.delivery != pull.delivered + 1 {
+            let why = format!("delivery {} where {} was due", place.delivery, pull.delivered + 1);
+            return Err(broken("hole", why));
+        }
+        pull.delivered = place.delivery;
+        batch.pending = place.pending;
+        batch.missed += self.missed(place.sequence).await?;
+        self.due = self.due.max(place.sequence + 1);
+        if let Some(delivery) = self.delivery(message, place).await? {
+            batch.deliveries.push(delivery);
+        }
+        Ok(())
+    }
+
+    /// `None` if the message is gone before its odd header block could be read whole.
+    async fn delivery(&self, message: Message, place: Place) -> Result<Option<Delivery>, Broken> {
+        let Place { sequence, time_ns, .. } = place;
+        let ack = match (&message.reply, self.work_queue) {
+            (Some(reply), true) => Ack::Reply(reply.clone()),
+            _ => Ack::None,
+        };
+        let Some(headers) = plain_headers(&message) else {
+            let whole = raw::get(&self.connection, &self.stream, sequence).await?;
+            return Ok(whole.map(|whole| Delivery { ack, ..self.raw_delivery(whole) }));
+        };
+        let source = Source { stream: self.stream.clone(), sequence, time_ns };
+        let raw = RawAction {
+            source,
+            subject: message.subject.to_string(),
+            subject_exact: true,
+            headers: Ok(headers),
+            payload: message.payload,
+        };
+        Ok(Some(Delivery { raw, ack }))
+    }
+
+    /// A message of the server about the pull itself.
+    fn status(&mut self, message: &Message) -> Result<(), Broken> {
+        let code = message.status.map_or(0, |status| status.as_u16());
+        let text = message.description.clone().unwrap_or_default();
+        let ended_by_itself = match code {
+            100 => return Ok(()),
+            408 => true,
+            409 => text.starts_with("Batch Completed") || text.starts_with("Message Size"),
+            _ => false,
+        };
+        if !ended_by_itself {
+            return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
+        }
+        let left = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
+        if let Some(pull) = &mut self.pull {
+            pull.outstanding = pull.outstanding.saturating_sub(left);
+        }
+        Ok(())
+    }
+
+    /// How many sequences between the last message and this one the stream dropped. Where the filter
+    /// takes a part of the stream only, those below its first sequence count.
+    async fn missed(&self, sequence: u64) -> Result<u64, Broken> {
+        let gap = sequence.saturating_sub(self.due);
+        if gap == 0 || self.whole_stream {
+            return Ok(gap);
+        }
+        let info = setup::stream_info(&self.connection, &self.stream).await?;
+        let first = info.map_or(0, |info| info.state.first_seq);
+        Ok(first.min(sequence).saturating_sub(self.due))
+    }
+}
+
+/// The headers as the library read them, where its reading is certain.
+fn plain_headers(message: &Message) -> Option<Headers> {
+    if message.status.is_some() || message.description.is_some() {
+        return None;
+    }
+    let Some(headers) = &message.headers else { return Some(Headers::default()) };
+    let around = message.subject.len() + message.reply.as_ref().map_or(0, |r| r.len());
+    let block = message.length.checked_sub(around + message.payload.len())?;
+    let pairs = headers.iter().flat_map(|(name, values)| {
+        values.iter().map(move |value| (name.to_string(), value.to_string()))
+    });
+    Headers::from_library(pairs.collect(), block)
+}
+
+impl Place {
+    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<stream seq>.<delivery>.<time>.<pending>`.
+    fn read(reply: &str) -> Option<Self> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let tokens = rest.split('.').count();
+        let mut parts = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
+        let mut number = || parts.next()?.parse().ok();
+        Some(Self {
+            sequence: number()?,
+            delivery: number()?,
+            time_ns: i64::try_from(number()?).ok()?,
+            pending: number()?,
+        })
+    }
+}
+
+/// Whether the subject filter takes `subject` (NATS wildcards).
+fn matches(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_both_forms_of_the_reply() {
+        let place = Place { sequence: 20, delivery: 10, time_ns: 1_500_000_000_000, pending: 3 };
+        assert_eq!(Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"), Some(place));
+        let long = "$JS.ACK.hub.ACCHASH.ACTIONS.oncegate.1.20.10.1500000000000.3.tok";
+        assert_eq!(Place::read(long), Some(place));
+        assert_eq!(Place::read("_INBOX.a.b"), None);
+    }
+
+    #[test]
+    fn filters() {
+        assert!(matches("actions.>", "actions.a.b"));
+        assert!(!matches("actions.>", "actions"));
+        assert!(matches("a.*.c", "a.b.c"));
+        assert!(!matches("a.*", "a.b.c"));
+        assert!(matches(">", "a"));
+    }
+}

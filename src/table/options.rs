@@ -1,0 +1,145 @@
+//! RocksDB's settings. Nearly every look-up is for a key that is not there, so the filters decide.
+//! Every choice that is not RocksDB's default has its reason beside it.
+//!
+//! Column families do not inherit from the database: each is given its own, at every open.
+
+use std::thread::available_parallelism;
+
+use rocksdb::statistics::StatsLevel;
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle,
+    DBCompressionType, DBRecoveryMode, DataBlockIndexType, LogLevel, Options, WriteBufferManager,
+};
+
+use super::expiry::Watermark;
+
+/// Family of the keys: [`crate::gate::key::ActionKey`] to [`crate::gate::record::KeyRecord`].
+pub(super) const KEYS: &str = "keys";
+/// Family of format, owner and positions.
+pub(super) const META: &str = "meta";
+/// RocksDB's own, which it can't do without; always empty.
+const DEFAULT: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+const WRITE_BUFFER_BYTES: usize = 64 * MIB;
+const WRITE_BUFFERS_MAX: i32 = 3;
+/// Bound of all write buffers together.
+const WRITE_BUFFERS_BYTES: usize = 256 * MIB;
+/// Bound of the cache, taken only as needed. It holds the filters (2 bytes a key) and indexes too: past
+/// some 200 million keys, filters begin to push each other out, and look-ups slow down.
+const CACHE_BYTES: usize = 512 * MIB;
+const BLOCK_BYTES: usize = 8 * KIB;
+const FILTER_BITS_PER_KEY: f64 = 16.0;
+/// Of a write buffer's bytes, for its own filter: about 20 bits a key.
+const MEMTABLE_FILTER_RATIO: f64 = 0.02;
+/// Large files, so that a large table has few of them.
+const FILE_BYTES: u64 = 128 * MIB as u64;
+/// Files held open; most systems allow a process 1024.
+const OPEN_FILES_MAX: i32 = 512;
+
+/// The settings of the whole database. Keep them as long as it is open: its counters live there.
+pub(super) fn database() -> Options {
+    let mut options = Options::default();
+    // Keys and positions reach the disk together, so that the table never leads itself.
+    options.set_atomic_flush(true);
+    // The log is kept, without fsync: it saves the replay of up to 200 MB of ledger after a crash. Where
+    // a power failure tore it, the table is what came before the tear, and lags.
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_paranoid_checks(true);
+    let buffers = WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_BYTES, false);
+    options.set_write_buffer_manager(&buffers);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options.set_max_background_jobs(background_jobs());
+    // Written back bit by bit: no burst of dirty pages behind a compaction.
+    options.set_bytes_per_sync(MIB as u64);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(3);
+    options.set_max_log_file_size(MIB);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    // Plain counters only; timers and histograms cost.
+    options.enable_statistics();
+    options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
+    options
+}
+
+/// A flush and a compaction at once, and a little more where there are cores to spare.
+fn background_jobs() -> i32 {
+    available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4) as i32)
+}
+
+/// Every family with its settings; `others` are families that a later format may have added.
+pub(super) fn families(watermark: &Watermark, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
+    let known = [
+        (DEFAULT, Options::default()),
+        (KEYS, keys(watermark)),
+        (META, meta()),
+    ];
+    let other = others
+        .iter()
+        .filter(|name| known.iter().all(|(known, _)| known != name));
+    let other: Vec<_> = other
+        .map(|name| ColumnFamilyDescriptor::new(name, Options::default()))
+        .collect();
+    known
+        .into_iter()
+        .map(|(name, options)| ColumnFamilyDescriptor::new(name, options))
+        .chain(other)
+        .collect()
+}
+
+fn keys(watermark: &Watermark) -> Options {
+    let mut options = Options::default();
+    // The largest single gain: a miss does not search the write buffers.
+    options.set_memtable_whole_key_filtering(true);
+    options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_RATIO);
+    options.set_block_based_table_factory(&blocks());
+    // True would drop the filters of the last run, where nearly all keys are.
+    options.set_optimize_filters_for_hits(false);
+
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    // A key is written once and read seldom: the least writing wins. Needs twice the disk at its peak.
+    options.set_compaction_style(DBCompactionStyle::Universal);
+    options.set_target_file_size_base(FILE_BYTES);
+    // Digests do not compress, keys do; what will be rewritten soon is not worth it.
+    let none = DBCompressionType::None;
+    let lz4 = DBCompressionType::Lz4;
+    options.set_compression_per_level(&[none, none, lz4, lz4, lz4, lz4, lz4]);
+    // No rewriting by the wall clock (RocksDB's own default is 30 days); `expiry` says when.
+    options.set_periodic_compaction_seconds(0);
+    options.set_ttl(0);
+    options.set_compaction_filter("oncegate.expiry", watermark.filter());
+    options
+}
+
+fn blocks() -> BlockBasedOptions {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_bloom_filter(FILTER_BITS_PER_KEY, false);
+    blocks.set_whole_key_filtering(true);
+    blocks.set_block_size(BLOCK_BYTES);
+    blocks.set_format_version(6);
+    // The hash inside a data block is over the whole key. (A hash over the files' index,
+    // `HashSearch`, would need a prefix extractor, and our keys have no useful prefix.)
+    blocks.set_index_type(BlockBasedIndexType::BinarySearch);
+    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
+    // Filters and indexes are in the cache, so that memory has one bound.
+    blocks.set_block_cache(&Cache::new_hyper_clock_cache(CACHE_BYTES, 0));
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    blocks
+}
+
+/// A handful of small values that every commit overwrites.
+fn meta() -> Options {
+    let mut options = Options::default();
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
+    options.set_compression_type(DBCompressionType::None);
+    options.set_periodic_compaction_seconds(0);
+    options.set_ttl(0);
+    options
+}

@@ -1,0 +1,261 @@
+//! The table on RocksDB.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rocksdb::properties::ESTIMATE_NUM_KEYS;
+use rocksdb::statistics::Ticker;
+use rocksdb::{
+    BottommostLevelCompaction, CompactOptions, DB, FlushOptions, Options, WriteBatch, WriteOptions,
+};
+
+use super::expiry::{Watermark, rewrite_is_due};
+use super::home::Home;
+use super::meta::{Meta, family};
+use super::options::{self, KEYS, META};
+use super::{KeyTable, TableError, TableStats};
+use crate::gate::cursor::Cursors;
+use crate::gate::engine::Commit;
+use crate::gate::key::ActionKey;
+use crate::gate::record::KeyRecord;
+use crate::gate::source::TimeNs;
+
+/// First guess of a key's bytes in a write batch.
+const BYTES_PER_PUT: usize = 160;
+
+/// A directory holding one table, open and locked until this is dropped.
+///
+/// Dropping it at any time is safe; [`RocksTable::flush`] first makes the next opening quick.
+pub struct RocksTable {
+    // In the order in which they must go: the database before its settings, the lock last.
+    db: DB,
+    database: Options,
+    watermark: Watermark,
+    interrupted: AtomicBool,
+    /// How the first failed commit failed.
+    poison: OnceLock<String>,
+    home: Home,
+}
+
+/// What [`RocksTable::collect_expired`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// Keys that expired at this source time or before may be gone.
+    pub watermark_ns: TimeNs,
+    /// The whole table was rewritten: they are.
+    pub rewritten: bool,
+}
+
+impl RocksTable {
+    /// Opens the table of the gate `gate_name` in the directory `path`, a fresh one if there is none.
+    ///
+    /// Refuses, and changes nothing, when the directory is in use, when its table is damaged, of a newer
+    /// format or another gate's. A database of which only a part is there is damaged.
+    pub fn open(path: &Path, gate_name: &str) -> Result<Self, TableError> {
+        let home = Home::take(path)?;
+        if !home.has_db()? {
+            create(&home, gate_name)?;
+        }
+        let watermark = Watermark::default();
+        let database = options::database();
+        let failed = |source| TableError::rocks(path, "opening", source);
+        let names = DB::list_cf(&database, home.db()).map_err(failed)?;
+        for name in [KEYS, META] {
+            if !names.iter().any(|found| found == name) {
+                let what = format!("its column family `{name}` is missing");
+                return Err(TableError::damaged(path, what));
+            }
+        }
+        let families = options::families(&watermark, &names);
+        let db = DB::open_cf_descriptors(&database, home.db(), families).map_err(failed)?;
+        let meta = Meta::of(&db, path)?;
+        meta.check(gate_name)?;
+        meta.cursors()?;
+        let interrupted = AtomicBool::new(false);
+        Ok(Self {
+            db,
+            database,
+            watermark,
+            interrupted,
+            poison: OnceLock::new(),
+            home,
+        })
+    }
+
+    /// The table's directory.
+    pub fn path(&self) -> &Path {
+        &self.home.path
+    }
+
+    /// Puts everything committed so far on disk, keys and positions together. For a clean stop.
+    pub fn flush(&self) -> Result<(), TableError> {
+        self.usable()?;
+        let families = [
+            family(&self.db, self.path(), KEYS)?,
+            family(&self.db, self.path(), META)?,
+        ];
+        let flushed = self.db.flush_cfs_opt(&families, &FlushOptions::default());
+        flushed.map_err(|source| self.failed("flushing", source))
+    }
+
+    /// Frees the space of keys that expired: flushes, then lets compactions drop what was expired at the
+    /// highest source time of the flushed position, and rewrites the whole table when half a window has
+    /// gone by since the last rewrite. No verdict changes by it.
+    ///
+    /// Takes as long as the flush, or as reading and writing the whole table once: call it beside the
+    /// thread that commits, every few minutes or every eighth of the window, whichever is longer, one
+    /// call at a time. Commits and look-ups go on meanwhile.
+    pub fn collect_expired(&self) -> Result<Collected, TableError> {
+        // Read before the flush, which therefore covers it.
+        let cursors = self.cursors()?;
+        self.flush()?;
+        let watermark_ns = cursors.ledger.source_time_max_ns;
+        self.watermark.set_expiry_watermark(watermark_ns);
+
+        let meta = self.meta()?;
+        let Some(last_ns) = meta.collected()? else {
+            meta.set_collected(watermark_ns)?;
+            return Ok(Collected {
+                watermark_ns,
+                rewritten: false,
+            });
+        };
+        let window_ns = cursors.in_force.map_or(0, |in_force| in_force.window_ns);
+        let rewritten = rewrite_is_due(window_ns, last_ns, watermark_ns) && self.rewrite()?;
+        if rewritten {
+            meta.set_collected(watermark_ns)?;
+        }
+        Ok(Collected {
+            watermark_ns,
+            rewritten,
+        })
+    }
+
+    /// Ends a rewrite that is under way, and all other work in the background. Only before the end:
+    /// call [`RocksTable::flush`] first, and nothing but a drop after it.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+        self.db.cancel_all_background_work(false);
+    }
+
+    /// RocksDB does not tell whether a compaction failed: if it did, the next commit fails.
+    fn rewrite(&self) -> Result<bool, TableError> {
+        let mut options = CompactOptions::default();
+        options.set_exclusive_manual_compaction(false);
+        options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
+        let keys = family(&self.db, self.path(), KEYS)?;
+        self.db
+            .compact_range_cf_opt(keys, None::<&[u8]>, None::<&[u8]>, &options);
+        Ok(!self.interrupted.load(Ordering::Acquire))
+    }
+
+    fn meta(&self) -> Result<Meta<'_>, TableError> {
+        Meta::of(&self.db, self.path())
+    }
+
+    fn failed(&self, doing: &'static str, source: rocksdb::Error) -> TableError {
+        TableError::rocks(self.path(), doing, source)
+    }
+
+    fn usable(&self) -> Result<(), TableError> {
+        match self.poison.get() {
+            None => Ok(()),
+            Some(first) => {
+                let path: PathBuf = self.path().to_owned();
+                Err(TableError::Poisoned {
+                    path,
+                    first: first.clone(),
+                })
+            }
+        }
+    }
+
+    fn write(&self, commit: &Commit) -> Result<(), TableError> {
+        let keys = family(&self.db, self.path(), KEYS)?;
+        let mut batch = WriteBatch::with_capacity_bytes(commit.puts.len() * BYTES_PER_PUT);
+        let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
+        for (key, record) in &commit.puts {
+            bytes.clear();
+            record.encode(&mut bytes);
+            batch.put_cf(keys, key.as_bytes(), &bytes);
+        }
+        self.meta()?.put_cursors(&mut batch, &commit.cursors);
+        // Into the log, without fsync: what a power failure takes, the ledger replays.
+        let written = self.db.write_opt(batch, &WriteOptions::default());
+        written.map_err(|source| self.failed("committing", source))
+    }
+}
+
+impl fmt::Debug for RocksTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RocksTable").field(&self.home.path).finish()
+    }
+}
+
+/// Makes a whole database beside its place, then puts it there: a crash leaves all of it or nothing.
+fn create(home: &Home, gate_name: &str) -> Result<(), TableError> {
+    let new = home.new_db()?;
+    let mut database = options::database();
+    database.create_if_missing(true);
+    database.create_missing_column_families(true);
+    let families = options::families(&Watermark::default(), &[]);
+    let db = DB::open_cf_descriptors(&database, &new, families)
+        .map_err(|source| TableError::rocks(&home.path, "making a new table", source))?;
+    Meta::of(&db, &home.path)?.begin(gate_name)?;
+    drop(db);
+    home.adopt(&new)
+}
+
+impl KeyTable for RocksTable {
+    fn cursors(&self) -> Result<Cursors, TableError> {
+        self.usable()?;
+        self.meta()?.cursors()
+    }
+
+    fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
+        self.usable()?;
+        let mut sorted: Vec<_> = keys.iter().map(|key| key.as_bytes()).enumerate().collect();
+        sorted.sort_unstable_by_key(|(_, key)| *key);
+        let asked = sorted.iter().map(|(_, key)| *key);
+        let family = family(&self.db, self.path(), KEYS)?;
+        let answers = self.db.batched_multi_get_cf(family, asked, true);
+
+        let mut records = vec![None; keys.len()];
+        for ((place, _), answer) in sorted.into_iter().zip(answers) {
+            let Some(bytes) = answer.map_err(|source| self.failed("a look-up", source))? else {
+                continue;
+            };
+            let record = KeyRecord::decode(&bytes).map_err(|damaged| {
+                TableError::damaged(self.path(), format!("a record: {damaged}"))
+            })?;
+            if let Some(slot) = records.get_mut(place) {
+                *slot = Some(record);
+            }
+        }
+        Ok(records)
+    }
+
+    fn commit(&self, commit: &Commit) -> Result<(), TableError> {
+        self.usable()?;
+        self.write(commit).inspect_err(|error| {
+            // Whether it is in the log is not known; the first failure is the one to tell.
+            let _ = self.poison.set(error.to_string());
+        })
+    }
+
+    fn stats(&self) -> TableStats {
+        let keys = family(&self.db, self.path(), KEYS).ok();
+        let keys = keys.and_then(|keys| {
+            self.db
+                .property_int_value_cf(keys, ESTIMATE_NUM_KEYS)
+                .ok()?
+        });
+        TableStats {
+            keys: keys.unwrap_or(0),
+            bytes: self.home.db_bytes(),
+            filtered: self.database.get_ticker_count(Ticker::BloomFilterUseful),
+        }
+    }
+}

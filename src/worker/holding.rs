@@ -1,0 +1,60 @@
+//! Keeps the lease renewed while a term lasts.
+
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::clock;
+use crate::nats::lease::Lease;
+
+/// A lease being renewed.
+pub struct Holding {
+    /// Cancelled when the lease is, or may be, lost.
+    pub lost: CancellationToken,
+    give_back: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Renews at a third of `takeover`. A renewal that fails is tried once more within the lease's time;
+/// after that the lease counts as lost.
+pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
+    let (lost, give_back) = (CancellationToken::new(), CancellationToken::new());
+    let (tell, asked) = (lost.clone(), give_back.clone());
+    let task = tokio::spawn(async move {
+        let mut renewed = clock::monotonic();
+        loop {
+            tokio::select! {
+                () = asked.cancelled() => break,
+                () = tokio::time::sleep(takeover / 3) => {}
+            }
+            let time_left = takeover.saturating_sub(renewed.elapsed());
+            let begun = clock::monotonic();
+            match tokio::time::timeout(time_left, lease.renew()).await {
+                Ok(Ok(())) => renewed = begun,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the lease was not renewed");
+                    return tell.cancel();
+                }
+                Err(_) => {
+                    tracing::warn!("the lease was not renewed in time");
+                    return tell.cancel();
+                }
+            }
+        }
+        if let Err(error) = lease.release().await {
+            tracing::warn!(%error, "the lease was not given back; it ends by itself");
+        }
+    });
+    Holding { lost, give_back, task }
+}
+
+impl Holding {
+    /// Gives the lease back, so that a standby need not wait for it to end.
+    pub async fn give_back(self) {
+        self.give_back.cancel();
+        if self.task.await.is_err() {
+            tracing::warn!("the task that renews the lease has failed");
+        }
+    }
+}

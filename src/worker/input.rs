@@ -1,0 +1,73 @@
+//! Feed and decoding, on a task of their own: what comes out is ready to be judged.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::gate::action::{self, Action};
+use crate::gate::rules::Rules;
+use crate::nats::feed::{Ack, Broken, Feed};
+
+/// Batches that wait to be judged.
+const BATCHES_AT_HAND: usize = 4;
+
+/// Actions in order.
+pub struct Decoded {
+    /// With what acknowledges each.
+    pub actions: Vec<(Action, Ack)>,
+    /// How many messages the stream holds behind them.
+    pub pending: u64,
+    /// Sequences before them that the stream no longer holds.
+    pub missed: u64,
+}
+
+/// A running feed.
+pub struct Input {
+    /// What it brings; after the last, [`Input::end`] says why it ended.
+    pub batches: mpsc::Receiver<Decoded>,
+    task: JoinHandle<(Broken, u64)>,
+}
+
+impl Input {
+    /// Starts the task. `highest_seen`: the highest sequence that a feed before it brought.
+    pub fn start(mut feed: Feed, rules: Arc<Rules>, highest_seen: u64) -> Self {
+        let (sender, batches) = mpsc::channel(BATCHES_AT_HAND);
+        let task = tokio::spawn(async move {
+            let mut highest = highest_seen;
+            loop {
+                let batch = tokio::select! {
+                    batch = feed.next() => batch,
+                    () = sender.closed() => return (ended(), highest),
+                };
+                let batch = match batch {
+                    Ok(batch) => batch,
+                    Err(broken) => return (broken, feed.drain_highest(highest)),
+                };
+                let mut actions = Vec::with_capacity(batch.deliveries.len());
+                for delivery in batch.deliveries {
+                    highest = highest.max(delivery.raw.source.sequence);
+                    actions.push((action::decode(delivery.raw, &rules), delivery.ack));
+                }
+                let decoded = Decoded { actions, pending: batch.pending, missed: batch.missed };
+                if sender.send(decoded).await.is_err() {
+                    return (ended(), highest);
+                }
+            }
+        });
+        Self { batches, task }
+    }
+
+    /// Ends the feed: why it ended, and the highest sequence that it brought or had at hand.
+    pub async fn end(self) -> (Broken, u64) {
+        drop(self.batches);
+        match self.task.await {
+            Ok(ended) => ended,
+            Err(error) => (Broken { label: "feed_ended", why: error.to_string() }, 0),
+        }
+    }
+}
+
+fn ended() -> Broken {
+    Broken { label: "stopped", why: "it was told to".to_owned() }
+}

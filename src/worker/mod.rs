@@ -1,0 +1,232 @@
+//! The worker: joins the two edges around the core, and does what the engine says.
+//!
+//! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
+//! [`term`] (to begin to lead, and what ends it), [`pump`] (the loop), [`input`] (feed and decoding),
+//! [`committer`] (the table's thread), [`holding`] (the lease).
+
+mod clock;
+mod committer;
+mod holding;
+mod input;
+mod pump;
+mod recover;
+mod term;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Compare, Config, MissingKey};
+use crate::gate::rules::{RuleTexts, Rules};
+use crate::gate::source::rfc3339;
+use crate::http::{self, Health, Status};
+use crate::metrics::Metrics;
+use crate::nats::connect::{ConnectFailure, Connection};
+use crate::nats::lease::{self, Holder, Tried};
+use crate::nats::setup::{self, SetupError};
+use crate::nats::api::ApiError;
+use crate::table::rocks::RocksTable;
+
+/// Between two tries while the server is away.
+const RETRY_MIN: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Everything that the parts of the worker share.
+struct Worker {
+    config: Arc<Config>,
+    rules: Arc<Rules>,
+    table: Arc<RocksTable>,
+    holder: Holder,
+    metrics: Metrics,
+    health: Health,
+    accept_key_rules: bool,
+    stop: CancellationToken,
+}
+
+/// Why something did not work out.
+enum Trouble {
+    /// The server is away, or the ledger takes no more: wait and try again.
+    Wait(String),
+    /// Going on would be wrong: stop and explain.
+    Stop(anyhow::Error),
+}
+
+impl From<ApiError> for Trouble {
+    fn from(error: ApiError) -> Self {
+        Self::Wait(error.to_string())
+    }
+}
+
+impl From<crate::table::TableError> for Trouble {
+    fn from(error: crate::table::TableError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+/// The rules of a configuration, as they are written into the ledger.
+pub fn rule_texts(config: &Config) -> RuleTexts {
+    RuleTexts {
+        key_from: config.key.from.clone(),
+        key_scope: config.key.scope.clone(),
+        key_max_bytes: config.key.max_bytes,
+        key_missing: match config.key.missing {
+            MissingKey::Reject => "reject",
+            MissingKey::Forward => "forward",
+        }
+        .to_owned(),
+        payload_compare: match config.payload.compare {
+            Compare::Auto => "auto",
+            Compare::Json => "json",
+            Compare::Bytes => "bytes",
+        }
+        .to_owned(),
+        payload_ignore: config.payload.ignore.clone(),
+    }
+}
+
+/// Runs the gate until `stop`; an error is the paragraph to end with.
+pub async fn run(config: Config, accept_key_rules: bool, stop: CancellationToken) -> anyhow::Result<()> {
+    let config = Arc::new(config);
+    let metrics = Metrics::new()?;
+    let health = Health::new(Status::Starting("opening the key table".to_owned()));
+    let serving = CancellationToken::new();
+    if let Some(address) = config.http.listen {
+        let listener = http::bind(address).await?;
+        let until = serving.clone().cancelled_owned();
+        tokio::spawn(http::serve(listener, metrics.clone(), health.clone(), until));
+    }
+    let _serving = serving.drop_guard();
+    let table = Arc::new(RocksTable::open(&config.table.path, &config.name)?);
+    let holder = Holder {
+        instance: crate::table::instance_id(&config.table.path)?.to_string(),
+        host: host_name(),
+        since: rfc3339(clock::wall_ns()).to_string(),
+    };
+    let rules = Arc::new(Rules::new(rule_texts(&config))?);
+    let worker = Worker { config, rules, table, holder, metrics, health, accept_key_rules, stop };
+    tracing::info!(name = worker.config.name, instance = worker.holder.instance, "starting");
+    let ended = worker.live().await;
+    if let Err(error) = &ended {
+        worker.health.set(Status::Failed(format!("{error:#}")));
+    }
+    worker.metrics.set_leading(false);
+    worker.table.flush()?;
+    ended
+}
+
+impl Worker {
+    async fn live(&self) -> anyhow::Result<()> {
+        let Some(connection) = self.connect().await? else { return Ok(()) };
+        if !self.prepare(&connection).await? {
+            return Ok(());
+        }
+        let mut waiting = Backoff::default();
+        while !self.stop.is_cancelled() {
+            match lease::try_take(&connection, self.config.bucket(), &self.holder).await {
+                Ok(Tried::Held(lease)) => {
+                    waiting = Backoff::default();
+                    self.lead(&connection, lease).await?;
+                }
+                Ok(Tried::HeldBy(holder)) => {
+                    self.stand_by(&holder);
+                    self.pause(self.config.ha.takeover / 4).await;
+                }
+                Err(error) => {
+                    self.wait_for(&error.to_string());
+                    self.pause(waiting.next()).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `None`: asked to stop before a server answered.
+    async fn connect(&self) -> anyhow::Result<Option<Connection>> {
+        let mut waiting = Backoff::default();
+        while !self.stop.is_cancelled() {
+            let opened = Connection::open(&self.config.nats, "ledger");
+            match self.or_stop(opened).await {
+                None => break,
+                Some(Ok(connection)) => return Ok(Some(connection)),
+                Some(Err(failure @ ConnectFailure::Unreachable { .. })) => {
+                    self.wait_for(&failure.to_string());
+                }
+                Some(Err(failure)) => return Err(failure.into()),
+            }
+            self.pause(waiting.next()).await;
+        }
+        Ok(None)
+    }
+
+    /// Streams and bucket; false if asked to stop before the server answered.
+    async fn prepare(&self, connection: &Connection) -> anyhow::Result<bool> {
+        let mut waiting = Backoff::default();
+        while !self.stop.is_cancelled() {
+            let prepared = async {
+                setup::input(connection, &self.config).await?;
+                setup::ledger(connection, &self.config).await?;
+                setup::lease_bucket(connection, &self.config).await
+            };
+            match self.or_stop(prepared).await {
+                None => break,
+                Some(Ok(())) => return Ok(true),
+                Some(Err(SetupError::Api(error @ ApiError::Unavailable { .. }))) => {
+                    self.wait_for(&error.to_string());
+                }
+                Some(Err(SetupError::Api(error @ ApiError::Server { .. }))) => {
+                    self.wait_for(&error.to_string());
+                }
+                Some(Err(error)) => return Err(error.into()),
+            }
+            self.pause(waiting.next()).await;
+        }
+        Ok(false)
+    }
+
+    fn stand_by(&self, holder: &Holder) {
+        let leader = format!("{} on {}", holder.instance, holder.host);
+        let status = Status::StandingBy { warm: false, leader };
+        if self.health.status() != status {
+            tracing::info!(leader = holder.instance, host = holder.host, "standing by");
+            self.health.set(status);
+        }
+    }
+
+    fn wait_for(&self, why: &str) {
+        let status = Status::Waiting(why.to_owned());
+        if self.health.status() != status {
+            tracing::warn!(why, "waiting");
+            self.health.set(status);
+        }
+    }
+
+    async fn pause(&self, time: Duration) {
+        self.or_stop(tokio::time::sleep(time)).await;
+    }
+
+    async fn or_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            done = work => Some(done),
+        }
+    }
+}
+
+/// Doubles from try to try.
+#[derive(Default)]
+struct Backoff(u32);
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let time = RETRY_MIN.saturating_mul(1 << self.0.min(10)).min(RETRY_MAX);
+        self.0 += 1;
+        time
+    }
+}
+
+fn host_name() -> String {
+    let read = std::fs::read_to_string("/proc/sys/kernel/hostname").context("the host name");
+    read.map_or_else(|_| "unknown".to_owned(), |name| name.trim().to_owned())
+}

@@ -1,0 +1,506 @@
+//! The loop: wait for the next event, hand it to the engine, do what it says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::committer::Committer;
+use super::input::{Decoded, Input};
+use super::term::Memory;
+use super::{Trouble, Worker, clock};
+use crate::gate::action;
+use crate::gate::cursor::Cursors;
+use crate::gate::digest::Digest;
+use crate::gate::engine::session::Reply;
+use crate::gate::engine::{Cause, Command, Commit, Engine, Event, Outcome, Setting, Settled};
+use crate::gate::entry::{self, Entry, Limits};
+use crate::http::Status;
+use crate::nats::connect::Connection;
+use crate::nats::feed::{Ack, Feed};
+use crate::nats::ledger::{self, LedgerReplies, LedgerSession};
+use crate::nats::raw;
+use crate::table::{KeyTable, TableError};
+
+/// The ledger answers within this, or the outcome counts as unknown.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(5);
+/// After the last action at hand, while the stream is said to hold more.
+const PAUSE_AFTER: Duration = Duration::from_millis(2);
+const TICK: Duration = Duration::from_millis(500);
+/// What is in flight at a stop is waited for so long.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Why the loop ended.
+pub enum End {
+    /// Told to, and all that was taken is settled or given up.
+    Stopped,
+    /// Somebody else may lead now.
+    LeaseLost,
+    /// Time for another `leading` entry.
+    TermOver,
+    /// The outcome of something is not known.
+    Recover {
+        /// The label of the metric.
+        cause: &'static str,
+        /// For a person.
+        why: String,
+        /// Something was settled since the last recovery.
+        settled_any: bool,
+    },
+}
+
+/// What the loop waits for.
+enum Happened {
+    Reply(Option<Reply>),
+    Committed(Option<Result<(), TableError>>),
+    Original(Result<Option<Option<Digest>>, Trouble>),
+    Anchor(Option<(u64, i64)>),
+    Actions(Option<Decoded>),
+    Pause,
+    Tick,
+    LeaseLost,
+    Stop,
+}
+
+/// What a command led to, if not on.
+enum Halt {
+    Recover(&'static str, String),
+    Stop(anyhow::Error),
+}
+
+/// One engine and everything around it, from one recovery to the next.
+pub struct Pump<'a> {
+    worker: &'a Worker,
+    connection: Connection,
+    engine: Engine,
+    session: LedgerSession,
+    replies: LedgerReplies,
+    committer: Committer,
+    committed: mpsc::UnboundedReceiver<Result<(), TableError>>,
+    input: Option<Input>,
+    /// Of actions that are not settled yet; a work queue's only.
+    acks: BTreeMap<u64, Ack>,
+    work_queue: bool,
+    originals: (mpsc::Sender<OriginalRead>, mpsc::Receiver<OriginalRead>),
+    anchors: (mpsc::Sender<Option<(u64, i64)>>, mpsc::Receiver<Option<(u64, i64)>>),
+    anchored: u64,
+    anchoring: bool,
+    pause_at: Option<Instant>,
+    last_progress: Instant,
+    settled_any: bool,
+    draining_since: Option<Instant>,
+}
+
+type OriginalRead = Result<Option<Option<Digest>>, Trouble>;
+
+impl<'a> Pump<'a> {
+    pub(super) async fn new(
+        worker: &'a Worker,
+        connection: &Connection,
+        cursors: Cursors,
+        limits: Limits,
+        memory: &Memory,
+    ) -> Result<Self, Trouble> {
+        let broken = |error: &dyn std::fmt::Display| Trouble::Wait(error.to_string());
+        let (session, replies) =
+            ledger::session(connection, &worker.config.name).await.map_err(|e| broken(&e))?;
+        let stop = |error: std::io::Error| Trouble::Stop(error.into());
+        let (committer, committed) = Committer::start(worker.table.clone()).map_err(stop)?;
+        let info = worker.input_stream(connection).await?;
+        let input: Arc<str> = worker.config.input.stream.as_str().into();
+        let judged = cursors.position(&input).map_or(0, |source| source.sequence);
+        // A connection of its own: what breaks the feed must not break the ledger.
+        let feeding = Connection::open(&worker.config.nats, "feed").await.map_err(|e| broken(&e))?;
+        let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until());
+        // What a work queue still holds of judged actions is there to be acknowledged.
+        let from = if info.is_work_queue() { 1 } else { judged + 1 };
+        let feed = Feed::new(feeding, worker.config.clone(), &info, from, raw_until);
+        let setting = Setting {
+            name: worker.config.name.clone(),
+            input,
+            rules: worker.rules.clone(),
+            limits,
+            clock_skew_ns: i64::try_from(worker.config.retention.clock_skew.as_nanos())
+                .unwrap_or(i64::MAX),
+        };
+        let batches = clock::wall_ns().unsigned_abs();
+        Ok(Self {
+            engine: Engine::new(setting, cursors, clock::wall_ns(), batches),
+            input: Some(Input::start(feed, worker.rules.clone(), judged.max(memory.highest_seen))),
+            work_queue: info.is_work_queue(),
+            worker,
+            connection: connection.clone(),
+            session,
+            replies,
+            committer,
+            committed,
+            acks: BTreeMap::new(),
+            originals: mpsc::channel(1),
+            anchors: mpsc::channel(1),
+            anchored: 0,
+            anchoring: false,
+            pause_at: None,
+            last_progress: clock::monotonic(),
+            settled_any: false,
+            draining_since: None,
+        })
+    }
+
+    /// Runs until something ends it.
+    pub(super) async fn run(
+        mut self,
+        lost: &CancellationToken,
+        term_max: Duration,
+        memory: &mut Memory,
+    ) -> anyhow::Result<End> {
+        self.worker.health.set(Status::Leading);
+        let begun = clock::monotonic();
+        let mut tick = tokio::time::interval(TICK);
+        let end = loop {
+            let happened = self.wait(lost, &mut tick).await;
+            match self.take(happened).await {
+                Ok(None) => {}
+                Ok(Some(end)) => break end,
+                Err(Halt::Recover(cause, why)) => break self.to_recovery(cause, why),
+                Err(Halt::Stop(error)) => return Err(error),
+            }
+            if begun.elapsed() > term_max && self.engine.is_settled() {
+                break End::TermOver;
+            }
+        };
+        Ok(self.close(end, memory).await)
+    }
+
+    fn to_recovery(&self, cause: &'static str, why: String) -> End {
+        End::Recover { cause, why, settled_any: self.settled_any }
+    }
+
+    async fn wait(&mut self, lost: &CancellationToken, tick: &mut tokio::time::Interval) -> Happened {
+        let draining = self.draining_since.is_some();
+        let wants_input = self.engine.wants_input() && !draining;
+        let pause_at = self.pause_at;
+        let batches = async {
+            match &mut self.input {
+                Some(input) if wants_input => input.batches.recv().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let pause = async {
+            match pause_at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = lost.cancelled() => Happened::LeaseLost,
+            () = self.worker.stop.cancelled(), if !draining => Happened::Stop,
+            done = self.committed.recv() => Happened::Committed(done),
+            reply = self.replies.next() => Happened::Reply(reply),
+            Some(original) = self.originals.1.recv() => Happened::Original(original),
+            Some(anchor) = self.anchors.1.recv() => Happened::Anchor(anchor),
+            _ = tick.tick() => Happened::Tick,
+            actions = batches => Happened::Actions(actions),
+            () = pause => Happened::Pause,
+        }
+    }
+
+    async fn take(&mut self, happened: Happened) -> Result<Option<End>, Halt> {
+        match happened {
+            Happened::LeaseLost => return Ok(Some(End::LeaseLost)),
+            Happened::Stop => {
+                tracing::info!("draining");
+                self.worker.health.set(Status::Draining);
+                self.draining_since = Some(clock::monotonic());
+                self.on(Event::Pause).await?;
+            }
+            Happened::Committed(Some(Ok(()))) => self.on(Event::Committed).await?,
+            Happened::Committed(Some(Err(error))) => return Err(Halt::Stop(error.into())),
+            Happened::Committed(None) => {
+                return Err(Halt::Stop(anyhow::anyhow!("the table's thread has ended")));
+            }
+            Happened::Reply(Some(reply)) => {
+                self.last_progress = clock::monotonic();
+                self.on(Event::Ledger(reply)).await?;
+            }
+            Happened::Reply(None) => {
+                return Err(Halt::Recover("ledger_session", "its subscription ended".to_owned()));
+            }
+            Happened::Original(Ok(original)) => self.on(Event::Original(original)).await?,
+            Happened::Original(Err(Trouble::Wait(why))) => {
+                return Err(Halt::Recover("original_unread", why));
+            }
+            Happened::Original(Err(Trouble::Stop(error))) => return Err(Halt::Stop(error)),
+            Happened::Anchor(anchor) => self.on_anchor(anchor),
+            Happened::Actions(Some(decoded)) => self.on_actions(decoded).await?,
+            Happened::Actions(None) => {
+                return Err(Halt::Recover("feed", String::new()));
+            }
+            Happened::Pause => {
+                self.pause_at = None;
+                self.on(Event::Pause).await?;
+            }
+            Happened::Tick => self.on_tick().await?,
+        }
+        let drained = self.draining_since.is_some_and(|since| {
+            self.engine.is_settled() || since.elapsed() > DRAIN_MAX
+        });
+        Ok(drained.then_some(End::Stopped))
+    }
+
+    async fn on_actions(&mut self, decoded: Decoded) -> Result<(), Halt> {
+        let Decoded { actions, pending, missed } = decoded;
+        if missed > 0 {
+            self.worker.metrics.input_missed(missed);
+            let before = actions.first().map_or(0, |(action, _)| action.raw.source.sequence);
+            tracing::warn!(missed, before, "the input stream dropped messages before they were judged");
+        }
+        self.worker.metrics.set_input_lag(pending);
+        let at_hand = self.input.as_ref().map_or(0, |input| input.batches.len());
+        if self.engine.is_settled() {
+            self.last_progress = clock::monotonic();
+        }
+        let mut keyed = Vec::with_capacity(actions.len());
+        for (action, ack) in actions {
+            if self.work_queue {
+                self.acks.insert(action.raw.source.sequence, ack);
+            }
+            keyed.push(action);
+        }
+        // No commit may come between the look-ups and the judging: both are in this one step.
+        let looked = self.look_up(keyed).map_err(|error| Halt::Stop(error.into()))?;
+        self.on(Event::Actions(looked)).await?;
+        match (at_hand, pending) {
+            (0, 0) => {
+                self.pause_at = None;
+                self.on(Event::Pause).await
+            }
+            (0, _) => {
+                self.pause_at = Some(clock::monotonic() + PAUSE_AFTER);
+                Ok(())
+            }
+            _ => {
+                self.pause_at = None;
+                Ok(())
+            }
+        }
+    }
+
+    fn look_up(
+        &self,
+        actions: Vec<action::Action>,
+    ) -> Result<Vec<(action::Action, Option<crate::gate::record::KeyRecord>)>, TableError> {
+        let keys: Vec<_> = actions.iter().filter_map(|action| action.key.as_ref()).collect();
+        let found = tokio::task::block_in_place(|| self.worker.table.load_many(&keys))?;
+        let mut found = found.into_iter();
+        let with = |action: action::Action| {
+            let record = if action.key.is_some() { found.next().flatten() } else { None };
+            (action, record)
+        };
+        Ok(actions.into_iter().map(with).collect())
+    }
+
+    async fn on_tick(&mut self) -> Result<(), Halt> {
+        let waited = self.last_progress.elapsed();
+        if self.engine.awaits_ledger() && waited > LEDGER_DEADLINE {
+            let why = format!("the ledger has not answered for {waited:.0?}");
+            return Err(Halt::Recover("ledger_timeout", why));
+        }
+        self.anchor();
+        let stats = self.worker.table.stats();
+        self.worker.metrics.set_table(stats.keys, stats.bytes);
+        self.on(Event::Clock(clock::wall_ns())).await
+    }
+
+    async fn on(&mut self, event: Event) -> Result<(), Halt> {
+        for command in self.engine.on(event) {
+            self.carry_out(command).await?;
+        }
+        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<(), Halt> {
+        match command {
+            Command::Append(append) => {
+                if !self.engine.awaits_ledger() {
+                    self.last_progress = clock::monotonic();
+                }
+                let sent = self.session.send(append).await;
+                sent.map_err(|error| Halt::Recover("ledger_session", error.to_string()))?;
+            }
+            Command::Commit(commit) => self.committer.commit(commit),
+            Command::Settle(settled) => self.settle(settled).await,
+            Command::Redelivered(sequences) => {
+                self.worker.metrics.redeliveries(sequences.len() as u64);
+                for sequence in sequences {
+                    let ack = self.acks.remove(&sequence);
+                    self.acknowledge(sequence, ack).await;
+                }
+            }
+            Command::ReadOriginal(sequence) => self.read_original(sequence),
+            Command::AwaitClock(source) => self.await_clock(&source),
+            Command::ClockCaughtUp => {
+                tracing::info!("the clock has caught up");
+                self.worker.health.set(Status::Leading);
+            }
+            Command::Recover(Cause::Fenced) => {
+                let why = "another writer took a sequence of the ledger".to_owned();
+                return Err(Halt::Recover("fenced", why));
+            }
+            Command::Recover(Cause::Refused(why)) => {
+                return Err(Halt::Recover("ledger_refused", format!("the ledger takes no more: {why}")));
+            }
+            Command::Recover(Cause::InputChanged) => {
+                let why = "its sequences went back".to_owned();
+                return Err(Halt::Recover("input_changed", why));
+            }
+        }
+        Ok(())
+    }
+
+    fn await_clock(&self, source: &crate::gate::source::Source) {
+        let why = format!(
+            "the source time of action {source} is more than retention.clock_skew ahead of this \
+             machine's clock; judging it would expire every key at once. Correct the clocks of this \
+             machine and of the NATS server; or raise retention.clock_skew; or delete the message from \
+             the stream, and start the gate again"
+        );
+        self.worker.wait_for(&why);
+    }
+
+    /// What is irrevocable may be shown: acknowledged, counted.
+    async fn settle(&mut self, settled: Settled) {
+        self.settled_any = true;
+        let (mut accepted, mut duplicates) = (0, 0);
+        let now_ns = clock::wall_ns();
+        let mut seconds = Vec::with_capacity(settled.outcomes.len());
+        for (_, time_ns, outcome) in &settled.outcomes {
+            match outcome {
+                Outcome::Accepted => accepted += 1,
+                Outcome::Duplicate => duplicates += 1,
+                Outcome::Rejected(reason) => self.worker.metrics.rejected(*reason, 1),
+            }
+            seconds.push(now_ns.saturating_sub(*time_ns) as f64 / 1e9);
+        }
+        let metrics = &self.worker.metrics;
+        metrics.accepted(accepted);
+        metrics.duplicates(duplicates);
+        metrics.decision_durations(&seconds);
+        metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));
+        metrics.set_ledger_sequence(settled.ledger_sequence);
+        let Some((last, ..)) = settled.outcomes.last().copied() else { return };
+        metrics.set_input_sequence(last);
+        let later = self.acks.split_off(&(last + 1));
+        for (sequence, ack) in std::mem::replace(&mut self.acks, later) {
+            self.acknowledge(sequence, Some(ack)).await;
+        }
+    }
+
+    /// Nothing rests on it: what is not acknowledged comes again, and is known as judged.
+    async fn acknowledge(&self, sequence: u64, ack: Option<Ack>) {
+        match ack {
+            Some(Ack::Reply(reply)) => {
+                let sent = self.connection.client.publish(reply, "+ACK".into()).await;
+                if let Err(error) = sent {
+                    tracing::debug!(%error, sequence, "an acknowledgement was not sent");
+                }
+            }
+            Some(Ack::Delete) => {
+                let stream = &self.worker.config.input.stream;
+                if let Err(error) = raw::delete(&self.connection, stream, sequence).await {
+                    tracing::warn!(%error, sequence, "a judged message was not deleted");
+                }
+            }
+            Some(Ack::None) | None => {}
+        }
+    }
+
+    fn read_original(&self, sequence: u64) {
+        let (connection, answer) = (self.connection.clone(), self.originals.0.clone());
+        let ledger = self.worker.config.ledger_stream();
+        let (name, rules) = (self.worker.config.name.clone(), self.worker.rules.clone());
+        tokio::spawn(async move {
+            let original = match raw::get(&connection, &ledger, sequence).await {
+                Err(error) => Err(error.into()),
+                Ok(None) => Ok(None),
+                Ok(Some(entry)) => {
+                    original_digest(&name, &rules, &entry).map(|digest| Some(Some(digest)))
+                }
+            };
+            // The loop may have ended meanwhile; then nobody waits for it.
+            answer.send(original.map(|o| o.map(Option::flatten))).await.ok();
+        });
+    }
+
+    /// Learns the server time of the entry that the table stands on, now and then.
+    fn anchor(&mut self) {
+        let at = self.engine.committed().ledger.sequence;
+        if self.anchoring || at == self.anchored {
+            return;
+        }
+        self.anchoring = true;
+        let (connection, answer) = (self.connection.clone(), self.anchors.0.clone());
+        let ledger = self.worker.config.ledger_stream();
+        tokio::spawn(async move {
+            let entry = raw::get(&connection, &ledger, at).await.ok().flatten();
+            answer.send(entry.map(|entry| (entry.sequence, entry.time_ns))).await.ok();
+        });
+    }
+
+    fn on_anchor(&mut self, anchor: Option<(u64, i64)>) {
+        self.anchoring = false;
+        if let Some((sequence, time_ns)) = anchor {
+            self.anchored = sequence;
+            self.engine.anchor(sequence, time_ns);
+        }
+    }
+
+    /// Ends the parts, in an order that leaves nothing behind.
+    async fn close(mut self, end: End, memory: &mut Memory) -> End {
+        let ended = match self.input.take() {
+            Some(input) => Some(input.end().await),
+            None => None,
+        };
+        let cursors = self.engine.committed().clone();
+        let settled = self.engine.is_settled();
+        let worker = self.worker;
+        drop(self.committer);
+        if settled && matches!(end, End::Stopped) {
+            let commit = Commit { puts: Vec::new(), cursors };
+            if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(&commit)) {
+                tracing::warn!(%error, "the last position was not written");
+            }
+        }
+        let Some((broken, highest)) = ended else { return end };
+        memory.learn(highest, &end);
+        match end {
+            End::Recover { cause: "feed", settled_any, .. } => {
+                End::Recover { cause: broken.label, why: broken.why, settled_any }
+            }
+            end => end,
+        }
+    }
+}
+
+fn original_digest(
+    name: &str,
+    rules: &crate::gate::rules::Rules,
+    found: &raw::RawMessage,
+) -> Result<Option<Digest>, Trouble> {
+    let headers = found.headers.clone().unwrap_or_default();
+    let subject = found.subject.strip_prefix(&format!("{name}.accepted."));
+    let entry = entry::decode(name, &found.subject, &headers, &found.payload);
+    match (subject, entry) {
+        (Some(subject), Ok(Entry::Accepted { .. })) => {
+            Ok(action::digest(subject, &found.payload, rules))
+        }
+        _ => Err(Trouble::Stop(anyhow::anyhow!(
+            "ledger entry {} is not the accepted action that the key table knows there: the ledger is \
+             not the one that the table has applied. Restore the right ledger stream.",
+            found.sequence
+        ))),
+    }
+}

@@ -1,0 +1,221 @@
+//! A term: from the lease to its loss. To begin to lead is to recover, to append a `leading` entry, and to
+//! take the consumer; every recovery within the term goes the same way.
+
+use std::time::Duration;
+
+use super::holding::{self, Holding};
+use super::pump::{End, Pump};
+use super::{Backoff, Trouble, Worker, clock};
+use crate::gate::engine::fold;
+use crate::gate::engine::recovery::Recovered;
+use crate::gate::entry::{self, Entry, Leading, LeadingInput, Limits};
+use crate::gate::rules::RuleTexts;
+use crate::http::Status;
+use crate::nats::api::ApiError;
+use crate::nats::connect::Connection;
+use crate::nats::lease::Lease;
+use crate::nats::{ledger, raw, setup};
+use crate::table::KeyTable;
+
+/// A `leading` entry is written at least so often, so that a trimmed ledger still holds one before every
+/// live key.
+const TERM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A feed that brought so many sequences was not stopped by what stopped the one before.
+const FAR: u64 = 1000;
+
+/// What one recovery hands to the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    /// The highest input sequence that a feed brought.
+    pub highest_seen: u64,
+    /// Feeds that broke in a row without getting far.
+    pub breaks_in_a_row: u32,
+}
+
+impl Worker {
+    /// Leads until the lease is lost, or the gate is told to stop. An error is final.
+    pub(super) async fn lead(&self, connection: &Connection, lease: Lease) -> anyhow::Result<()> {
+        let holding = holding::hold(lease, self.config.ha.takeover);
+        let led = self.recover_and_pump(connection, &holding).await;
+        self.metrics.set_leading(false);
+        if holding.lost.is_cancelled() && led.is_ok() {
+            tracing::warn!("no longer leading: the lease is lost");
+        }
+        holding.give_back().await;
+        led
+    }
+
+    async fn recover_and_pump(
+        &self,
+        connection: &Connection,
+        holding: &Holding,
+    ) -> anyhow::Result<()> {
+        let mut memory = Memory::default();
+        let mut waiting = Backoff::default();
+        let mut led_since = None;
+        while !self.stop.is_cancelled() && !holding.lost.is_cancelled() {
+            let begun = tokio::select! {
+                () = holding.lost.cancelled() => return Ok(()),
+                () = self.stop.cancelled() => return Ok(()),
+                begun = self.begin(connection, &mut led_since, &mut memory) => begun,
+            };
+            let pump = match begun {
+                Ok(pump) => pump,
+                Err(Trouble::Stop(error)) => return Err(error),
+                Err(Trouble::Wait(why)) => {
+                    self.wait_for(&why);
+                    self.metrics.recovery("retry");
+                    self.pause(waiting.next()).await;
+                    continue;
+                }
+            };
+            self.metrics.set_leading(true);
+            match pump.run(&holding.lost, TERM_MAX, &mut memory).await? {
+                End::Stopped | End::LeaseLost => return Ok(()),
+                End::TermOver => led_since = None,
+                End::Recover { cause, why, settled_any } => {
+                    tracing::warn!(cause, why, "recovering");
+                    self.metrics.recovery(cause);
+                    if settled_any {
+                        waiting = Backoff::default();
+                    } else {
+                        self.wait_for(&format!("{cause}: {why}"));
+                        self.pause(waiting.next()).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn begin(
+        &self,
+        connection: &Connection,
+        led_since: &mut Option<std::time::Instant>,
+        memory: &mut Memory,
+    ) -> Result<Pump<'_>, Trouble> {
+        self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
+        let mut recovered = self.recover(connection).await?;
+        if recovered.input_is_new {
+            tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");
+            *memory = Memory::default();
+        }
+        if led_since.is_none() || recovered.input_is_new {
+            self.check_key_rules(connection).await?;
+            self.append_leading(connection, &mut recovered).await?;
+            *led_since = Some(clock::monotonic());
+        }
+        let ledger = self.stream(connection, &self.config.ledger_stream()).await?;
+        let limits = Limits {
+            message_bytes_max: connection
+                .message_bytes_max()
+                .min(ledger.message_bytes_max().unwrap_or(usize::MAX)),
+        };
+        Pump::new(self, connection, recovered.cursors, limits, memory).await
+    }
+
+    /// Other places for the key would forget every live one.
+    async fn check_key_rules(&self, connection: &Connection) -> Result<(), Trouble> {
+        let subject = format!("{}.leading", self.config.name);
+        let last = raw::last_on(connection, &self.config.ledger_stream(), &subject).await?;
+        let before = last.and_then(|last| serde_json::from_slice::<Leading>(&last.payload).ok());
+        let Some(before) = before.map(|leading| leading.rules) else { return Ok(()) };
+        let today = self.rules.texts();
+        if today.same_keys(&before) || self.accept_key_rules {
+            return Ok(());
+        }
+        Err(Trouble::Stop(key_rules_changed(&before, today)))
+    }
+
+    async fn append_leading(
+        &self,
+        connection: &Connection,
+        recovered: &mut Recovered,
+    ) -> Result<(), Trouble> {
+        let input = self.config.input.stream.as_str().into();
+        let cursors = &mut recovered.cursors;
+        cursors.input(&input).1.created_ns = recovered.input_created_ns;
+        let body = Leading {
+            instance: self.holder.instance.clone(),
+            host: self.holder.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
+            rules: self.rules.texts().clone(),
+            rules_fingerprint: self.rules.fingerprint().to_string(),
+            inputs: cursors.inputs.iter().map(leading_input).collect(),
+            ledger_sequence: cursors.ledger.sequence,
+            source_time_max_ns: cursors.ledger.source_time_max_ns,
+        };
+        let message = entry::leading(&self.config.name, &body);
+        let fingerprint = message.fingerprint();
+        let appended = ledger::append_alone(connection, &message, cursors.ledger.sequence).await;
+        let sequence = appended.map_err(|error| match error {
+            ApiError::Denied(_) => Trouble::Stop(error.into()),
+            error => Trouble::Wait(format!("the ledger takes no entry: {error}")),
+        })?;
+        if sequence != cursors.ledger.sequence + 1 {
+            return Err(Trouble::Wait("another writer was faster".to_owned()));
+        }
+        fold::apply(cursors, sequence, fingerprint, &Entry::Leading(Box::new(body)));
+        let commit = crate::gate::engine::Commit { puts: Vec::new(), cursors: cursors.clone() };
+        tokio::task::block_in_place(|| self.table.commit(&commit))?;
+        tracing::info!(
+            ledger_sequence = sequence,
+            input_sequence = cursors.input(&input).1.sequence,
+            rules = %self.rules.fingerprint(),
+            "leading"
+        );
+        Ok(())
+    }
+
+    /// The input stream, fit, for a feed.
+    pub(super) async fn input_stream(
+        &self,
+        connection: &Connection,
+    ) -> Result<setup::StreamInfo, Trouble> {
+        self.stream(connection, &self.config.input.stream).await
+    }
+}
+
+fn leading_input(cursor: &crate::gate::cursor::InputCursor) -> LeadingInput {
+    LeadingInput {
+        stream: cursor.stream.to_string(),
+        created_ns: cursor.created_ns,
+        sequence: cursor.sequence,
+        time_ns: cursor.time_ns,
+    }
+}
+
+fn key_rules_changed(before: &RuleTexts, today: &RuleTexts) -> anyhow::Error {
+    anyhow::anyhow!(
+        "the rules for keys have changed: key.from was {:?} and is {:?}, key.scope was {:?} and is {:?}. \
+         Every key that is live would be looked for elsewhere, and so forgotten: a retry could become a \
+         second run. Put the settings back, or, if no retry of what was published before can come any \
+         more, start once with --accept-key-rules.",
+        before.key_from, today.key_from, before.key_scope, today.key_scope
+    )
+}
+
+impl Memory {
+    /// Up to where the next feed reads one by one. A break may come from a message that the client
+    /// library can't read: the one after the last that it brought. Where that does not help, there are
+    /// more of them: further each time.
+    pub(super) fn raw_until(&self) -> u64 {
+        let more = (1_u64 << self.breaks_in_a_row.min(12)) - 2;
+        self.highest_seen.saturating_add(more)
+    }
+
+    /// After a feed has ended.
+    pub(super) fn learn(&mut self, highest: u64, end: &End) {
+        let broke = matches!(end, End::Recover { cause: "feed", .. });
+        let got_far = highest > self.highest_seen.saturating_add(FAR);
+        self.breaks_in_a_row = match (broke, got_far) {
+            (true, true) => 1,
+            (true, false) => self.breaks_in_a_row + 1,
+            (false, true) => 0,
+            (false, false) => self.breaks_in_a_row,
+        };
+        self.highest_seen = highest;
+    }
+}
