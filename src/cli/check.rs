@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::gate::entry::Leading;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
-use crate::nats::setup::{self, StreamInfo};
 use crate::nats::raw;
+use crate::nats::setup::{self, StreamInfo};
 use crate::worker::rule_texts;
 
 /// The server's code for a publish whose expected stream is another: it refuses without writing.
@@ -39,7 +39,12 @@ struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, check: &str, status: Status, detail: impl std::fmt::Display) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        check: &str,
+        status: Status,
+        detail: impl std::fmt::Display,
+    ) -> anyhow::Result<()> {
         let word = match status {
             Status::Ok => "ok",
             Status::Warn => "warn",
@@ -64,7 +69,10 @@ impl Findings {
 
 impl Check {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
-        let mut findings = Findings { json: self.json, failed: false };
+        let mut findings = Findings {
+            json: self.json,
+            failed: false,
+        };
         findings.add("configuration", Status::Ok, "every setting is usable")?;
         match Connection::open(&config.nats, "check").await {
             Ok(connection) => {
@@ -86,7 +94,10 @@ async fn look_at_streams(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     // Whatever is missing stays missing here.
-    let looking = Config { manage: false, ..config.clone() };
+    let looking = Config {
+        manage: false,
+        ..config.clone()
+    };
     let (input, ledger) = (&config.input.stream, config.ledger_stream());
     if there(connection, config, input, "input stream", findings).await? {
         match setup::input(connection, &looking).await {
@@ -99,7 +110,9 @@ async fn look_at_streams(
     }
     if there(connection, config, &ledger, "ledger stream", findings).await? {
         let fit = setup::ledger(connection, &looking).await;
-        let fit = fit.map(|_| format!("{ledger} is fit")).map_err(|error| error.to_string());
+        let fit = fit
+            .map(|_| format!("{ledger} is fit"))
+            .map_err(|error| error.to_string());
         findings.result("ledger stream", fit)?;
         findings.result("ledger permission", may_append(connection, config).await)?;
         findings.result("key rules", key_rules(connection, config, &ledger).await)?;
@@ -107,7 +120,9 @@ async fn look_at_streams(
     let bucket = format!("KV_{}", config.bucket());
     if there(connection, config, &bucket, "lease bucket", findings).await? {
         let fit = setup::lease_bucket(connection, &looking).await;
-        let fit = fit.map(|()| format!("{bucket} is fit")).map_err(|error| error.to_string());
+        let fit = fit
+            .map(|()| format!("{bucket} is fit"))
+            .map_err(|error| error.to_string());
         findings.result("lease bucket", fit)?;
     }
     Ok(())
@@ -123,10 +138,15 @@ async fn there(
     match setup::stream_info(connection, stream).await {
         Ok(Some(_)) => return Ok(true),
         Ok(None) if config.manage => {
-            findings.add(check, Status::Ok, format!("{stream} is not there yet; `run` makes it"))?;
+            findings.add(
+                check,
+                Status::Ok,
+                format!("{stream} is not there yet; `run` makes it"),
+            )?;
         }
         Ok(None) => {
-            let why = format!("{stream} is not there, and manage = false keeps `run` from making it");
+            let why =
+                format!("{stream} is not there, and manage = false keeps `run` from making it");
             findings.add(check, Status::Fail, why)?;
         }
         Err(error) => findings.add(check, Status::Fail, error)?,
@@ -142,8 +162,13 @@ async fn duplicate_window(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let window = info.duplicate_window();
-    let last = raw::get(connection, stream, info.state.last_seq).await.ok().flatten();
-    let carried = last.and_then(|m| m.headers.ok()).is_some_and(|h| h.all("Nats-Msg-Id").count() > 0);
+    let last = raw::get(connection, stream, info.state.last_seq)
+        .await
+        .ok()
+        .flatten();
+    let carried = last
+        .and_then(|m| m.headers.ok())
+        .is_some_and(|h| h.all("Nats-Msg-Id").count() > 0);
     if !carried {
         return Ok(());
     }
@@ -161,8 +186,9 @@ async fn may_append(connection: &Connection, config: &Config) -> Result<String, 
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Expected-Stream", "oncegate-check-writes-nothing");
     let subject = format!("{}.judged", config.name);
-    let answer: Result<Value, ApiError> =
-        connection.request(subject, Some(headers), bytes::Bytes::new()).await;
+    let answer: Result<Value, ApiError> = connection
+        .request(subject, Some(headers), bytes::Bytes::new())
+        .await;
     match answer {
         Err(error) if error.code() == Some(NOT_THE_EXPECTED_STREAM) => {
             Ok("the worker may append".to_owned())
@@ -172,9 +198,15 @@ async fn may_append(connection: &Connection, config: &Config) -> Result<String, 
     }
 }
 
-async fn key_rules(connection: &Connection, config: &Config, ledger: &str) -> Result<String, String> {
+async fn key_rules(
+    connection: &Connection,
+    config: &Config,
+    ledger: &str,
+) -> Result<String, String> {
     let subject = format!("{}.leading", config.name);
-    let last = raw::last_on(connection, ledger, &subject).await.map_err(|error| error.to_string())?;
+    let last = raw::last_on(connection, ledger, &subject)
+        .await
+        .map_err(|error| error.to_string())?;
     let before = last.and_then(|last| serde_json::from_slice::<Leading>(&last.payload).ok());
     match before {
         Some(before) if !rule_texts(config).same_keys(&before.rules) => Err(
@@ -190,7 +222,9 @@ async fn key_rules(connection: &Connection, config: &Config, ledger: &str) -> Re
 fn table_directory(config: &Config) -> Result<String, String> {
     let path = &config.table.path;
     let shown = path.display();
-    let existing = path.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
+    let existing = path
+        .ancestors()
+        .find(|path| path.as_os_str().is_empty() || path.exists());
     let existing = match existing {
         Some(path) if path.as_os_str().is_empty() => std::path::Path::new("."),
         Some(path) => path,
@@ -198,10 +232,20 @@ fn table_directory(config: &Config) -> Result<String, String> {
     };
     let metadata = std::fs::metadata(existing).map_err(|error| format!("{shown}: {error}"))?;
     if !metadata.is_dir() {
-        return Err(format!("table.path {shown}: {} is not a directory", existing.display()));
+        return Err(format!(
+            "table.path {shown}: {} is not a directory",
+            existing.display()
+        ));
     }
     if metadata.permissions().readonly() {
-        return Err(format!("table.path {shown}: {} is read-only", existing.display()));
+        return Err(format!(
+            "table.path {shown}: {} is read-only",
+            existing.display()
+        ));
     }
-    Ok(if path.exists() { format!("{shown} is there") } else { format!("{shown} will be made") })
+    Ok(if path.exists() {
+        format!("{shown} is there")
+    } else {
+        format!("{shown} will be made")
+    })
 }

@@ -72,9 +72,8 @@ pub fn main() -> ExitCode {
         complain(&error);
         return ExitCode::from(BAD_USAGE);
     }
-    let environment = std::env::vars_os().filter_map(|(name, value)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    });
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let config = match Config::load(arguments.config.as_deref(), environment) {
         Ok(config) => config,
         Err(errors) => {
@@ -92,7 +91,9 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     let status = runtime.block_on(async {
         match command {
             Command::Run(run) => run.execute(config).await,
@@ -107,13 +108,14 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
 
 fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
     let filter = match &arguments.log_level {
-        Some(level) => {
-            EnvFilter::try_new(level).with_context(|| format!("--log-level {level:?} is no filter"))?
-        }
+        Some(level) => EnvFilter::try_new(level)
+            .with_context(|| format!("--log-level {level:?} is no filter"))?,
         None => EnvFilter::try_from_default_env()
             .unwrap_or_else(|_| EnvFilter::new("info,async_nats=warn")),
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match arguments.log_format {
         LogFormat::Text => builder.with_ansi(false).with_target(false).init(),
         LogFormat::Json => builder.json().init(),

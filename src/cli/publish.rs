@@ -46,8 +46,10 @@ impl Publish {
         let headers = self.headers(&config, key.as_deref())?;
         let payload = self.payload()?;
         let connection = connect(&config).await?;
-        let sent =
-            connection.jetstream.publish_with_headers(self.subject.clone(), headers, payload).await;
+        let sent = connection
+            .jetstream
+            .publish_with_headers(self.subject.clone(), headers, payload)
+            .await;
         let acknowledged = sent.context("publishing")?.await.with_context(|| {
             format!(
                 "no stream has stored the action on {}: does a stream take that subject (`oncegate run` \
@@ -64,7 +66,10 @@ impl Publish {
             }))?;
         } else {
             let key = key.unwrap_or_else(|| "none".to_owned());
-            say(format_args!("{} {} key {key}", acknowledged.stream, acknowledged.sequence))?;
+            say(format_args!(
+                "{} {} key {key}",
+                acknowledged.stream, acknowledged.sequence
+            ))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -74,13 +79,19 @@ impl Publish {
         let mut add = |name: &str, value: &str| {
             let parsed = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
             let (Ok(name), Ok(value)) = parsed else {
-                bail!("the header {name:?} can't be sent: a name is printable ASCII, a value one line");
+                bail!(
+                    "the header {name:?} can't be sent: a name is printable ASCII, a value one line"
+                );
             };
             headers.append(name, value);
             Ok(())
         };
         if let Some(key) = key {
-            let from = config.key.from.iter().find_map(|from| from.strip_prefix("header:"));
+            let from = config
+                .key
+                .from
+                .iter()
+                .find_map(|from| from.strip_prefix("header:"));
             add(from.unwrap_or(DEFAULT_KEY_HEADER), key)?;
         }
         for header in &self.header {
@@ -97,7 +108,9 @@ impl Publish {
             return Ok(self.payload.clone().into());
         }
         let mut payload = Vec::new();
-        std::io::stdin().read_to_end(&mut payload).context("reading standard input")?;
+        std::io::stdin()
+            .read_to_end(&mut payload)
+            .context("reading standard input")?;
         Ok(payload.into())
     }
 }

@@ -43,7 +43,11 @@ impl<'a> Reader<'a> {
             value |= u64::from(byte & 0x7F) << shift;
             if byte < 0x80 {
                 // One spelling a number, so that equal bytes and equal values are the same thing.
-                return if byte == 0 && shift > 0 { Err(Damaged("a padded number")) } else { Ok(value) };
+                return if byte == 0 && shift > 0 {
+                    Err(Damaged("a padded number"))
+                } else {
+                    Ok(value)
+                };
             }
         }
         Err(Damaged("a number of more than 64 bits"))
@@ -55,13 +59,18 @@ impl<'a> Reader<'a> {
     }
 
     pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(Damaged("it ends too early"))?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or(Damaged("it ends too early"))?;
         self.0 = rest;
         Ok(taken)
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
-        self.bytes(N)?.try_into().map_err(|_| Damaged("it ends too early"))
+        self.bytes(N)?
+            .try_into()
+            .map_err(|_| Damaged("it ends too early"))
     }
 
     pub fn text(&mut self) -> Result<&'a str, Damaged> {
@@ -70,6 +79,10 @@ impl<'a> Reader<'a> {
     }
 
     pub fn end(self) -> Result<(), Damaged> {
-        if self.0.is_empty() { Ok(()) } else { Err(Damaged("bytes left over")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(Damaged("bytes left over"))
+        }
     }
 }

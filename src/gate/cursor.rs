@@ -65,10 +65,18 @@ pub struct Cursors {
 impl Cursors {
     /// The cursor of `stream`, which begins at 0 if it was never read.
     pub fn input(&mut self, stream: &Arc<str>) -> (u32, &mut InputCursor) {
-        let found = self.inputs.iter().position(|cursor| cursor.stream == *stream);
+        let found = self
+            .inputs
+            .iter()
+            .position(|cursor| cursor.stream == *stream);
         let index = found.unwrap_or_else(|| {
             let stream = stream.clone();
-            self.inputs.push(InputCursor { stream, sequence: 0, time_ns: 0, created_ns: 0 });
+            self.inputs.push(InputCursor {
+                stream,
+                sequence: 0,
+                time_ns: 0,
+                created_ns: 0,
+            });
             self.inputs.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
@@ -77,9 +85,21 @@ impl Cursors {
 
     /// The position judged last in `stream`.
     pub fn position(&self, stream: &str) -> Option<Source> {
-        let cursor = self.inputs.iter().find(|cursor| *cursor.stream == *stream)?;
-        let InputCursor { stream, sequence, time_ns, .. } = cursor.clone();
-        (sequence > 0).then_some(Source { stream, sequence, time_ns })
+        let cursor = self
+            .inputs
+            .iter()
+            .find(|cursor| *cursor.stream == *stream)?;
+        let InputCursor {
+            stream,
+            sequence,
+            time_ns,
+            ..
+        } = cursor.clone();
+        (sequence > 0).then_some(Source {
+            stream,
+            sequence,
+            time_ns,
+        })
     }
 
     /// The index of `fingerprint`, added if new.
@@ -94,7 +114,12 @@ impl Cursors {
     /// The bytes, version first.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        let LedgerCursor { sequence, fingerprint, anchor, source_time_max_ns } = &self.ledger;
+        let LedgerCursor {
+            sequence,
+            fingerprint,
+            anchor,
+            source_time_max_ns,
+        } = &self.ledger;
         put_u64(&mut out, *sequence);
         put_u64(&mut out, *fingerprint);
         let (anchor_sequence, anchor_time) = anchor.unwrap_or_default();
@@ -152,11 +177,18 @@ impl Cursors {
             0 => None,
             _ => Some(InForce {
                 window_ns: reader.i64()?,
-                rules: u32::try_from(reader.u64()?).map_err(|_| Damaged("an index out of range"))?,
+                rules: u32::try_from(reader.u64()?)
+                    .map_err(|_| Damaged("an index out of range"))?,
             }),
         };
         let filled_from_ns = Some(reader.i64()?).filter(|time_ns| *time_ns != 0);
         reader.end()?;
-        Ok(Self { ledger, inputs, rules, in_force, filled_from_ns })
+        Ok(Self {
+            ledger,
+            inputs,
+            rules,
+            in_force,
+            filled_from_ns,
+        })
     }
 }

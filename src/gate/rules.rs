@@ -34,7 +34,10 @@ impl RuleTexts {
                 text.extend_from_slice(item.as_bytes());
             }
         }
-        let rest = format!("{} {} {}", self.key_max_bytes, self.key_missing, self.payload_compare);
+        let rest = format!(
+            "{} {} {}",
+            self.key_max_bytes, self.key_missing, self.payload_compare
+        );
         text.extend_from_slice(rest.as_bytes());
         RulesFingerprint(xxh3_64(&text))
     }
@@ -108,13 +111,19 @@ impl Rules {
         let mut ignore: Vec<Pattern> = captures.iter().cloned().map(Pattern::from).collect();
         let scope = places(&texts.key_scope, &mut captures)?;
         for text in &texts.payload_ignore {
-            ignore.push(Pattern::parse(text).map_err(|_| BadRule(text.clone(), "not a JSON pointer"))?);
+            ignore.push(
+                Pattern::parse(text).map_err(|_| BadRule(text.clone(), "not a JSON pointer"))?,
+            );
         }
         Ok(Self {
             fingerprint: texts.fingerprint(),
             from,
             scope,
-            missing: if texts.key_missing == "forward" { Missing::Forward } else { Missing::Reject },
+            missing: if texts.key_missing == "forward" {
+                Missing::Forward
+            } else {
+                Missing::Reject
+            },
             compare: match texts.payload_compare.as_str() {
                 "json" => Compare::Json,
                 "bytes" => Compare::Bytes,
@@ -146,13 +155,16 @@ fn place(text: &str, captures: &mut Vec<Pointer>) -> Result<Place, BadRule> {
     match text.split_once(':') {
         Some(("header", name)) => Ok(Place::Header(name.to_owned())),
         Some(("json", pointer)) => {
-            captures.push(Pointer::parse(pointer).map_err(|_| bad("not a JSON pointer (RFC 6901)"))?);
+            captures
+                .push(Pointer::parse(pointer).map_err(|_| bad("not a JSON pointer (RFC 6901)"))?);
             Ok(Place::Json(captures.len() - 1))
         }
         Some(("subject", n)) => match n.parse() {
             Ok(n) if n >= 1 => Ok(Place::SubjectToken(n)),
             _ => Err(bad("tokens count from 1")),
         },
-        _ => Err(bad("one of header:NAME, json:/POINTER, subject:N is needed")),
+        _ => Err(bad(
+            "one of header:NAME, json:/POINTER, subject:N is needed",
+        )),
     }
 }

@@ -78,7 +78,10 @@ pub struct Broken {
 }
 
 fn broken(label: &'static str, why: impl std::fmt::Display) -> Broken {
-    Broken { label, why: why.to_string() }
+    Broken {
+        label,
+        why: why.to_string(),
+    }
 }
 
 impl From<ApiError> for Broken {
@@ -160,7 +163,9 @@ impl Feed {
             self.take(first, &mut batch).await?;
             while batch.deliveries.len() < BATCH_ACTIONS_MAX {
                 let Some(pull) = &mut self.pull else { break };
-                let Some(more) = pull.messages.next().now_or_never() else { break };
+                let Some(more) = pull.messages.next().now_or_never() else {
+                    break;
+                };
                 let more = more.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
                 self.take(more, &mut batch).await?;
             }
@@ -173,7 +178,9 @@ impl Feed {
     /// After a break: the highest sequence that the client still had at hand, at least `seen`.
     pub fn drain_highest(&mut self, seen: u64) -> u64 {
         let mut highest = seen;
-        let Some(pull) = &mut self.pull else { return highest };
+        let Some(pull) = &mut self.pull else {
+            return highest;
+        };
         while let Some(Some(message)) = pull.messages.next().now_or_never() {
             let place = message.reply.as_deref().and_then(Place::read);
             highest = highest.max(place.map_or(0, |place| place.sequence));
@@ -189,13 +196,22 @@ impl Feed {
         while self.due <= until.saturating_add(1) || self.raw_until.is_some() {
             let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
             let Some(message) = next else { return Ok(None) };
-            let mut batch = Batch { pending: 1, ..Batch::default() };
+            let mut batch = Batch {
+                pending: 1,
+                ..Batch::default()
+            };
             batch.missed = self.missed(message.sequence).await?;
             self.due = message.sequence + 1;
             if message.sequence > until {
                 self.raw_until = None;
             }
-            if self.config.input.subjects.iter().any(|s| matches(s, &message.subject)) {
+            if self
+                .config
+                .input
+                .subjects
+                .iter()
+                .any(|s| matches(s, &message.subject))
+            {
                 batch.deliveries.push(self.raw_delivery(message));
                 return Ok(Some(batch));
             }
@@ -204,14 +220,34 @@ impl Feed {
     }
 
     fn raw_delivery(&self, message: RawMessage) -> Delivery {
-        let RawMessage { sequence, time_ns, subject, headers, payload } = message;
-        let source = Source { stream: self.stream.clone(), sequence, time_ns };
+        let RawMessage {
+            sequence,
+            time_ns,
+            subject,
+            headers,
+            payload,
+        } = message;
+        let source = Source {
+            stream: self.stream.clone(),
+            sequence,
+            time_ns,
+        };
         // The API gives U+FFFD for bytes that are not UTF-8; a subject that really holds one can't be
         // told from that, and is treated the careful way.
         let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
         Delivery {
-            raw: RawAction { source, subject, subject_exact, headers, payload },
-            ack: if self.work_queue { Ack::Delete } else { Ack::None },
+            raw: RawAction {
+                source,
+                subject,
+                subject_exact,
+                headers,
+                payload,
+            },
+            ack: if self.work_queue {
+                Ack::Delete
+            } else {
+                Ack::None
+            },
         }
     }
 
@@ -222,9 +258,16 @@ impl Feed {
             let inbox = self.connection.client.new_inbox();
             let subscribed = self.connection.client.subscribe(inbox.clone()).await;
             let messages = subscribed.map_err(|error| broken("feed_request", error))?;
-            self.pull = Some(Pull { messages, inbox, outstanding: 0, delivered: 0 });
+            self.pull = Some(Pull {
+                messages,
+                inbox,
+                outstanding: 0,
+                delivered: 0,
+            });
         }
-        let Some(pull) = &mut self.pull else { return Ok(()) };
+        let Some(pull) = &mut self.pull else {
+            return Ok(());
+        };
         if pull.outstanding > PULL_MESSAGES {
             return Ok(());
         }
@@ -234,17 +277,26 @@ impl Feed {
             "expires": PULL_EXPIRES.as_nanos() as u64,
             "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
         });
-        let call = format!("CONSUMER.MSG.NEXT.{}.{}", self.stream, self.config.consumer());
+        let call = format!(
+            "CONSUMER.MSG.NEXT.{}.{}",
+            self.stream,
+            self.config.consumer()
+        );
         let subject = self.connection.api_subject(&call);
         let inbox = pull.inbox.clone();
-        let sent = self.connection.client.publish_with_reply(subject, inbox, body.to_string().into());
+        let sent =
+            self.connection
+                .client
+                .publish_with_reply(subject, inbox, body.to_string().into());
         sent.await.map_err(|error| broken("feed_request", error))?;
         pull.outstanding += PULL_MESSAGES;
         Ok(())
     }
 
     async fn wait(&mut self) -> Result<Message, Broken> {
-        let Some(pull) = &mut self.pull else { return Err(broken("feed_ended", "no pull")) };
+        let Some(pull) = &mut self.pull else {
+            return Err(broken("feed_ended", "no pull"));
+        };
         tokio::select! {
             biased;
             message = timeout(SILENCE_MAX, pull.messages.next()) => match message {
@@ -262,10 +314,16 @@ impl Feed {
         let Some(place) = message.reply.as_deref().and_then(Place::read) else {
             return self.status(&message);
         };
-        let Some(pull) = &mut self.pull else { return Ok(()) };
+        let Some(pull) = &mut self.pull else {
+            return Ok(());
+        };
         pull.outstanding = pull.outstanding.saturating_sub(1);
         if place.delivery != pull.delivered + 1 {
-            let why = format!("delivery {} where {} was due", place.delivery, pull.delivered + 1);
+            let why = format!(
+                "delivery {} where {} was due",
+                place.delivery,
+                pull.delivered + 1
+            );
             return Err(broken("hole", why));
         }
         pull.delivered = place.delivery;
@@ -280,16 +338,25 @@ impl Feed {
 
     /// `None` if the message is gone before its odd header block could be read whole.
     async fn delivery(&self, message: Message, place: Place) -> Result<Option<Delivery>, Broken> {
-        let Place { sequence, time_ns, .. } = place;
+        let Place {
+            sequence, time_ns, ..
+        } = place;
         let ack = match (&message.reply, self.work_queue) {
             (Some(reply), true) => Ack::Reply(reply.clone()),
             _ => Ack::None,
         };
         let Some(headers) = plain_headers(&message) else {
             let whole = raw::get(&self.connection, &self.stream, sequence).await?;
-            return Ok(whole.map(|whole| Delivery { ack, ..self.raw_delivery(whole) }));
+            return Ok(whole.map(|whole| Delivery {
+                ack,
+                ..self.raw_delivery(whole)
+            }));
         };
-        let source = Source { stream: self.stream.clone(), sequence, time_ns };
+        let source = Source {
+            stream: self.stream.clone(),
+            sequence,
+            time_ns,
+        };
         let raw = RawAction {
             source,
             subject: message.subject.to_string(),
@@ -311,10 +378,18 @@ impl Feed {
             _ => false,
         };
         if !ended_by_itself {
-            return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
+            return Err(broken(
+                "pull_ended",
+                format!("the server ended the pull: {code} {text}"),
+            ));
         }
-        let left = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
+        let left = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let left = left
+            .and_then(|left| left.as_str().parse().ok())
+            .unwrap_or(0);
         if let Some(pull) = &mut self.pull {
             pull.outstanding = pull.outstanding.saturating_sub(left);
         }
@@ -339,11 +414,15 @@ fn plain_headers(message: &Message) -> Option<Headers> {
     if message.status.is_some() || message.description.is_some() {
         return None;
     }
-    let Some(headers) = &message.headers else { return Some(Headers::default()) };
+    let Some(headers) = &message.headers else {
+        return Some(Headers::default());
+    };
     let around = message.subject.len() + message.reply.as_ref().map_or(0, |r| r.len());
     let block = message.length.checked_sub(around + message.payload.len())?;
     let pairs = headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.to_string(), value.to_string()))
+        values
+            .iter()
+            .map(move |value| (name.to_string(), value.to_string()))
     });
     Headers::from_library(pairs.collect(), block)
 }
@@ -384,8 +463,16 @@ mod tests {
 
     #[test]
     fn places_in_both_forms_of_the_reply() {
-        let place = Place { sequence: 20, delivery: 10, time_ns: 1_500_000_000_000, pending: 3 };
-        assert_eq!(Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"), Some(place));
+        let place = Place {
+            sequence: 20,
+            delivery: 10,
+            time_ns: 1_500_000_000_000,
+            pending: 3,
+        };
+        assert_eq!(
+            Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"),
+            Some(place)
+        );
         let long = "$JS.ACK.hub.ACCHASH.ACTIONS.oncegate.1.20.10.1500000000000.3.tok";
         assert_eq!(Place::read(long), Some(place));
         assert_eq!(Place::read("_INBOX.a.b"), None);

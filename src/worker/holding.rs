@@ -46,7 +46,11 @@ pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
             tracing::warn!(%error, "the lease was not given back; it ends by itself");
         }
     });
-    Holding { lost, give_back, task }
+    Holding {
+        lost,
+        give_back,
+        task,
+    }
 }
 
 impl Holding {

@@ -49,7 +49,11 @@ impl Input {
                     highest = highest.max(delivery.raw.source.sequence);
                     actions.push((action::decode(delivery.raw, &rules), delivery.ack));
                 }
-                let decoded = Decoded { actions, pending: batch.pending, missed: batch.missed };
+                let decoded = Decoded {
+                    actions,
+                    pending: batch.pending,
+                    missed: batch.missed,
+                };
                 if sender.send(decoded).await.is_err() {
                     return (ended(), highest);
                 }
@@ -63,11 +67,20 @@ impl Input {
         drop(self.batches);
         match self.task.await {
             Ok(ended) => ended,
-            Err(error) => (Broken { label: "feed_ended", why: error.to_string() }, 0),
+            Err(error) => (
+                Broken {
+                    label: "feed_ended",
+                    why: error.to_string(),
+                },
+                0,
+            ),
         }
     }
 }
 
 fn ended() -> Broken {
-    Broken { label: "stopped", why: "it was told to".to_owned() }
+    Broken {
+        label: "stopped",
+        why: "it was told to".to_owned(),
+    }
 }

@@ -23,10 +23,10 @@ use crate::gate::rules::{RuleTexts, Rules};
 use crate::gate::source::rfc3339;
 use crate::http::{self, Health, Status};
 use crate::metrics::Metrics;
+use crate::nats::api::ApiError;
 use crate::nats::connect::{ConnectFailure, Connection};
 use crate::nats::lease::{self, Holder, Tried};
 use crate::nats::setup::{self, SetupError};
-use crate::nats::api::ApiError;
 use crate::table::rocks::RocksTable;
 
 /// Between two tries while the server is away.
@@ -87,7 +87,11 @@ pub fn rule_texts(config: &Config) -> RuleTexts {
 }
 
 /// Runs the gate until `stop`; an error is the paragraph to end with.
-pub async fn run(config: Config, accept_key_rules: bool, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(
+    config: Config,
+    accept_key_rules: bool,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let config = Arc::new(config);
     let metrics = Metrics::new()?;
     let health = Health::new(Status::Starting("opening the key table".to_owned()));
@@ -95,7 +99,12 @@ pub async fn run(config: Config, accept_key_rules: bool, stop: CancellationToken
     if let Some(address) = config.http.listen {
         let listener = http::bind(address).await?;
         let until = serving.clone().cancelled_owned();
-        tokio::spawn(http::serve(listener, metrics.clone(), health.clone(), until));
+        tokio::spawn(http::serve(
+            listener,
+            metrics.clone(),
+            health.clone(),
+            until,
+        ));
     }
     let _serving = serving.drop_guard();
     let table = Arc::new(RocksTable::open(&config.table.path, &config.name)?);
@@ -105,8 +114,21 @@ pub async fn run(config: Config, accept_key_rules: bool, stop: CancellationToken
         since: rfc3339(clock::wall_ns()).to_string(),
     };
     let rules = Arc::new(Rules::new(rule_texts(&config))?);
-    let worker = Worker { config, rules, table, holder, metrics, health, accept_key_rules, stop };
-    tracing::info!(name = worker.config.name, instance = worker.holder.instance, "starting");
+    let worker = Worker {
+        config,
+        rules,
+        table,
+        holder,
+        metrics,
+        health,
+        accept_key_rules,
+        stop,
+    };
+    tracing::info!(
+        name = worker.config.name,
+        instance = worker.holder.instance,
+        "starting"
+    );
     let ended = worker.live().await;
     if let Err(error) = &ended {
         worker.health.set(Status::Failed(format!("{error:#}")));
@@ -118,7 +140,9 @@ pub async fn run(config: Config, accept_key_rules: bool, stop: CancellationToken
 
 impl Worker {
     async fn live(&self) -> anyhow::Result<()> {
-        let Some(connection) = self.connect().await? else { return Ok(()) };
+        let Some(connection) = self.connect().await? else {
+            return Ok(());
+        };
         if !self.prepare(&connection).await? {
             return Ok(());
         }
@@ -187,7 +211,10 @@ impl Worker {
 
     fn stand_by(&self, holder: &Holder) {
         let leader = format!("{} on {}", holder.instance, holder.host);
-        let status = Status::StandingBy { warm: false, leader };
+        let status = Status::StandingBy {
+            warm: false,
+            leader,
+        };
         if self.health.status() != status {
             tracing::info!(leader = holder.instance, host = holder.host, "standing by");
             self.health.set(status);

@@ -84,7 +84,10 @@ pub struct Pump<'a> {
     acks: BTreeMap<u64, Ack>,
     work_queue: bool,
     originals: (mpsc::Sender<OriginalRead>, mpsc::Receiver<OriginalRead>),
-    anchors: (mpsc::Sender<Option<(u64, i64)>>, mpsc::Receiver<Option<(u64, i64)>>),
+    anchors: (
+        mpsc::Sender<Option<(u64, i64)>>,
+        mpsc::Receiver<Option<(u64, i64)>>,
+    ),
     anchored: u64,
     anchoring: bool,
     pause_at: Option<Instant>,
@@ -104,15 +107,18 @@ impl<'a> Pump<'a> {
         memory: &Memory,
     ) -> Result<Self, Trouble> {
         let broken = |error: &dyn std::fmt::Display| Trouble::Wait(error.to_string());
-        let (session, replies) =
-            ledger::session(connection, &worker.config.name).await.map_err(|e| broken(&e))?;
+        let (session, replies) = ledger::session(connection, &worker.config.name)
+            .await
+            .map_err(|e| broken(&e))?;
         let stop = |error: std::io::Error| Trouble::Stop(error.into());
         let (committer, committed) = Committer::start(worker.table.clone()).map_err(stop)?;
         let info = worker.input_stream(connection).await?;
         let input: Arc<str> = worker.config.input.stream.as_str().into();
         let judged = cursors.position(&input).map_or(0, |source| source.sequence);
         // A connection of its own: what breaks the feed must not break the ledger.
-        let feeding = Connection::open(&worker.config.nats, "feed").await.map_err(|e| broken(&e))?;
+        let feeding = Connection::open(&worker.config.nats, "feed")
+            .await
+            .map_err(|e| broken(&e))?;
         let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until());
         // What a work queue still holds of judged actions is there to be acknowledged.
         let from = if info.is_work_queue() { 1 } else { judged + 1 };
@@ -128,7 +134,11 @@ impl<'a> Pump<'a> {
         let batches = clock::wall_ns().unsigned_abs();
         Ok(Self {
             engine: Engine::new(setting, cursors, clock::wall_ns(), batches),
-            input: Some(Input::start(feed, worker.rules.clone(), judged.max(memory.highest_seen))),
+            input: Some(Input::start(
+                feed,
+                worker.rules.clone(),
+                judged.max(memory.highest_seen),
+            )),
             work_queue: info.is_work_queue(),
             worker,
             connection: connection.clone(),
@@ -174,10 +184,18 @@ impl<'a> Pump<'a> {
     }
 
     fn to_recovery(&self, cause: &'static str, why: String) -> End {
-        End::Recover { cause, why, settled_any: self.settled_any }
+        End::Recover {
+            cause,
+            why,
+            settled_any: self.settled_any,
+        }
     }
 
-    async fn wait(&mut self, lost: &CancellationToken, tick: &mut tokio::time::Interval) -> Happened {
+    async fn wait(
+        &mut self,
+        lost: &CancellationToken,
+        tick: &mut tokio::time::Interval,
+    ) -> Happened {
         let draining = self.draining_since.is_some();
         let wants_input = self.engine.wants_input() && !draining;
         let pause_at = self.pause_at;
@@ -226,7 +244,10 @@ impl<'a> Pump<'a> {
                 self.on(Event::Ledger(reply)).await?;
             }
             Happened::Reply(None) => {
-                return Err(Halt::Recover("ledger_session", "its subscription ended".to_owned()));
+                return Err(Halt::Recover(
+                    "ledger_session",
+                    "its subscription ended".to_owned(),
+                ));
             }
             Happened::Original(Ok(original)) => self.on(Event::Original(original)).await?,
             Happened::Original(Err(Trouble::Wait(why))) => {
@@ -244,18 +265,28 @@ impl<'a> Pump<'a> {
             }
             Happened::Tick => self.on_tick().await?,
         }
-        let drained = self.draining_since.is_some_and(|since| {
-            self.engine.is_settled() || since.elapsed() > DRAIN_MAX
-        });
+        let drained = self
+            .draining_since
+            .is_some_and(|since| self.engine.is_settled() || since.elapsed() > DRAIN_MAX);
         Ok(drained.then_some(End::Stopped))
     }
 
     async fn on_actions(&mut self, decoded: Decoded) -> Result<(), Halt> {
-        let Decoded { actions, pending, missed } = decoded;
+        let Decoded {
+            actions,
+            pending,
+            missed,
+        } = decoded;
         if missed > 0 {
             self.worker.metrics.input_missed(missed);
-            let before = actions.first().map_or(0, |(action, _)| action.raw.source.sequence);
-            tracing::warn!(missed, before, "the input stream dropped messages before they were judged");
+            let before = actions
+                .first()
+                .map_or(0, |(action, _)| action.raw.source.sequence);
+            tracing::warn!(
+                missed,
+                before,
+                "the input stream dropped messages before they were judged"
+            );
         }
         self.worker.metrics.set_input_lag(pending);
         let at_hand = self.input.as_ref().map_or(0, |input| input.batches.len());
@@ -270,7 +301,9 @@ impl<'a> Pump<'a> {
             keyed.push(action);
         }
         // No commit may come between the look-ups and the judging: both are in this one step.
-        let looked = self.look_up(keyed).map_err(|error| Halt::Stop(error.into()))?;
+        let looked = self
+            .look_up(keyed)
+            .map_err(|error| Halt::Stop(error.into()))?;
         self.on(Event::Actions(looked)).await?;
         match (at_hand, pending) {
             (0, 0) => {
@@ -292,11 +325,18 @@ impl<'a> Pump<'a> {
         &self,
         actions: Vec<action::Action>,
     ) -> Result<Vec<(action::Action, Option<crate::gate::record::KeyRecord>)>, TableError> {
-        let keys: Vec<_> = actions.iter().filter_map(|action| action.key.as_ref()).collect();
+        let keys: Vec<_> = actions
+            .iter()
+            .filter_map(|action| action.key.as_ref())
+            .collect();
         let found = tokio::task::block_in_place(|| self.worker.table.load_many(&keys))?;
         let mut found = found.into_iter();
         let with = |action: action::Action| {
-            let record = if action.key.is_some() { found.next().flatten() } else { None };
+            let record = if action.key.is_some() {
+                found.next().flatten()
+            } else {
+                None
+            };
             (action, record)
         };
         Ok(actions.into_iter().map(with).collect())
@@ -318,7 +358,9 @@ impl<'a> Pump<'a> {
         for command in self.engine.on(event) {
             self.carry_out(command).await?;
         }
-        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
+        self.worker
+            .metrics
+            .set_inflight(self.engine.in_flight() as u64);
         Ok(())
     }
 
@@ -351,7 +393,10 @@ impl<'a> Pump<'a> {
                 return Err(Halt::Recover("fenced", why));
             }
             Command::Recover(Cause::Refused(why)) => {
-                return Err(Halt::Recover("ledger_refused", format!("the ledger takes no more: {why}")));
+                return Err(Halt::Recover(
+                    "ledger_refused",
+                    format!("the ledger takes no more: {why}"),
+                ));
             }
             Command::Recover(Cause::InputChanged) => {
                 let why = "its sequences went back".to_owned();
@@ -391,7 +436,9 @@ impl<'a> Pump<'a> {
         metrics.decision_durations(&seconds);
         metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));
         metrics.set_ledger_sequence(settled.ledger_sequence);
-        let Some((last, ..)) = settled.outcomes.last().copied() else { return };
+        let Some((last, ..)) = settled.outcomes.last().copied() else {
+            return;
+        };
         metrics.set_input_sequence(last);
         let later = self.acks.split_off(&(last + 1));
         for (sequence, ack) in std::mem::replace(&mut self.acks, later) {
@@ -431,7 +478,10 @@ impl<'a> Pump<'a> {
                 }
             };
             // The loop may have ended meanwhile; then nobody waits for it.
-            answer.send(original.map(|o| o.map(Option::flatten))).await.ok();
+            answer
+                .send(original.map(|o| o.map(Option::flatten)))
+                .await
+                .ok();
         });
     }
 
@@ -446,7 +496,10 @@ impl<'a> Pump<'a> {
         let ledger = self.worker.config.ledger_stream();
         tokio::spawn(async move {
             let entry = raw::get(&connection, &ledger, at).await.ok().flatten();
-            answer.send(entry.map(|entry| (entry.sequence, entry.time_ns))).await.ok();
+            answer
+                .send(entry.map(|entry| (entry.sequence, entry.time_ns)))
+                .await
+                .ok();
         });
     }
 
@@ -469,17 +522,28 @@ impl<'a> Pump<'a> {
         let worker = self.worker;
         drop(self.committer);
         if settled && matches!(end, End::Stopped) {
-            let commit = Commit { puts: Vec::new(), cursors };
+            let commit = Commit {
+                puts: Vec::new(),
+                cursors,
+            };
             if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(&commit)) {
                 tracing::warn!(%error, "the last position was not written");
             }
         }
-        let Some((broken, highest)) = ended else { return end };
+        let Some((broken, highest)) = ended else {
+            return end;
+        };
         memory.learn(highest, &end);
         match end {
-            End::Recover { cause: "feed", settled_any, .. } => {
-                End::Recover { cause: broken.label, why: broken.why, settled_any }
-            }
+            End::Recover {
+                cause: "feed",
+                settled_any,
+                ..
+            } => End::Recover {
+                cause: broken.label,
+                why: broken.why,
+                settled_any,
+            },
             end => end,
         }
     }

@@ -15,7 +15,13 @@ impl Worker {
     /// From the table's positions to the ledger's end.
     pub(super) async fn recover(&self, connection: &Connection) -> Result<Recovered, Trouble> {
         let cursors = self.table.cursors()?;
-        let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
+        let window_ns = self
+            .config
+            .retention
+            .window
+            .as_nanos()
+            .try_into()
+            .unwrap_or(i64::MAX);
         let input = self.config.input.stream.as_str().into();
         let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
         let mut answer = self.find_out(connection, first).await?;
@@ -42,7 +48,10 @@ impl Worker {
         Ok(match ask {
             Ask::LedgerState => {
                 let state = self.stream(connection, &ledger).await?.state;
-                Answer::LedgerState { first: state.first_seq.max(1), last: state.last_seq }
+                Answer::LedgerState {
+                    first: state.first_seq.max(1),
+                    last: state.last_seq,
+                }
             }
             Ask::LedgerEntry(at) => {
                 let found = raw::get(connection, &ledger, at).await?;
@@ -50,16 +59,23 @@ impl Worker {
             }
             Ask::LedgerTail { from, to } => {
                 let to = to.min(from + TAIL_CHUNK - 1);
-                self.health.set(Status::CatchingUp(format!("the ledger is read, at entry {from}")));
+                self.health.set(Status::CatchingUp(format!(
+                    "the ledger is read, at entry {from}"
+                )));
                 let found = raw::range(connection, &ledger, from, to).await?;
                 if found.is_empty() {
-                    return Err(Trouble::Wait(format!("ledger entries {from}..={to} can't be read")));
+                    return Err(Trouble::Wait(format!(
+                        "ledger entries {from}..={to} can't be read"
+                    )));
                 }
                 Answer::LedgerTail(found.into_iter().map(entry).collect())
             }
             Ask::InputState => {
                 let info = self.stream(connection, input).await?;
-                Answer::InputState { created_ns: info.created_ns(), last: info.state.last_seq }
+                Answer::InputState {
+                    created_ns: info.created_ns(),
+                    last: info.state.last_seq,
+                }
             }
             Ask::InputFrom(at) => {
                 let found = raw::next(connection, input, at, ">").await?;
@@ -95,6 +111,18 @@ impl Worker {
 }
 
 fn entry(message: RawMessage) -> LedgerMessage {
-    let RawMessage { sequence, time_ns, subject, headers, payload } = message;
-    LedgerMessage { sequence, time_ns, subject, headers, payload }
+    let RawMessage {
+        sequence,
+        time_ns,
+        subject,
+        headers,
+        payload,
+    } = message;
+    LedgerMessage {
+        sequence,
+        time_ns,
+        subject,
+        headers,
+        payload,
+    }
 }

@@ -74,7 +74,11 @@ impl Worker {
             match pump.run(&holding.lost, TERM_MAX, &mut memory).await? {
                 End::Stopped | End::LeaseLost => return Ok(()),
                 End::TermOver => led_since = None,
-                End::Recover { cause, why, settled_any } => {
+                End::Recover {
+                    cause,
+                    why,
+                    settled_any,
+                } => {
                     tracing::warn!(cause, why, "recovering");
                     self.metrics.recovery(cause);
                     if settled_any {
@@ -95,10 +99,14 @@ impl Worker {
         led_since: &mut Option<std::time::Instant>,
         memory: &mut Memory,
     ) -> Result<Pump<'_>, Trouble> {
-        self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
+        self.health
+            .set(Status::CatchingUp("the ledger's tail is read".to_owned()));
         let mut recovered = self.recover(connection).await?;
         if recovered.input_is_new {
-            tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");
+            tracing::warn!(
+                stream = self.config.input.stream,
+                "a new input stream: it begins at 1"
+            );
             *memory = Memory::default();
         }
         if led_since.is_none() || recovered.input_is_new {
@@ -106,7 +114,9 @@ impl Worker {
             self.append_leading(connection, &mut recovered).await?;
             *led_since = Some(clock::monotonic());
         }
-        let ledger = self.stream(connection, &self.config.ledger_stream()).await?;
+        let ledger = self
+            .stream(connection, &self.config.ledger_stream())
+            .await?;
         let limits = Limits {
             message_bytes_max: connection
                 .message_bytes_max()
@@ -120,7 +130,9 @@ impl Worker {
         let subject = format!("{}.leading", self.config.name);
         let last = raw::last_on(connection, &self.config.ledger_stream(), &subject).await?;
         let before = last.and_then(|last| serde_json::from_slice::<Leading>(&last.payload).ok());
-        let Some(before) = before.map(|leading| leading.rules) else { return Ok(()) };
+        let Some(before) = before.map(|leading| leading.rules) else {
+            return Ok(());
+        };
         let today = self.rules.texts();
         if today.same_keys(&before) || self.accept_key_rules {
             return Ok(());
@@ -140,7 +152,13 @@ impl Worker {
             instance: self.holder.instance.clone(),
             host: self.holder.host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
+            window_ms: self
+                .config
+                .retention
+                .window
+                .as_millis()
+                .try_into()
+                .unwrap_or(u64::MAX),
             rules: self.rules.texts().clone(),
             rules_fingerprint: self.rules.fingerprint().to_string(),
             inputs: cursors.inputs.iter().map(leading_input).collect(),
@@ -157,8 +175,16 @@ impl Worker {
         if sequence != cursors.ledger.sequence + 1 {
             return Err(Trouble::Wait("another writer was faster".to_owned()));
         }
-        fold::apply(cursors, sequence, fingerprint, &Entry::Leading(Box::new(body)));
-        let commit = crate::gate::engine::Commit { puts: Vec::new(), cursors: cursors.clone() };
+        fold::apply(
+            cursors,
+            sequence,
+            fingerprint,
+            &Entry::Leading(Box::new(body)),
+        );
+        let commit = crate::gate::engine::Commit {
+            puts: Vec::new(),
+            cursors: cursors.clone(),
+        };
         tokio::task::block_in_place(|| self.table.commit(&commit))?;
         tracing::info!(
             ledger_sequence = sequence,
@@ -193,7 +219,10 @@ fn key_rules_changed(before: &RuleTexts, today: &RuleTexts) -> anyhow::Error {
          Every key that is live would be looked for elsewhere, and so forgotten: a retry could become a \
          second run. Put the settings back, or, if no retry of what was published before can come any \
          more, start once with --accept-key-rules.",
-        before.key_from, today.key_from, before.key_scope, today.key_scope
+        before.key_from,
+        today.key_from,
+        before.key_scope,
+        today.key_scope
     )
 }
 

@@ -49,9 +49,16 @@ impl Engine {
             self.commands.push(Command::AwaitClock(source.clone()));
             return Next::Hold(Held::ForClock, looked_up);
         }
-        let overlaid = action.key.as_ref().and_then(|key| self.overlay.get(key)).cloned();
+        let overlaid = action
+            .key
+            .as_ref()
+            .and_then(|key| self.overlay.get(key))
+            .cloned();
         let record = overlaid.or(looked_up);
-        let rules = self.head.in_force.map_or(u32::MAX, |in_force| in_force.rules);
+        let rules = self
+            .head
+            .in_force
+            .map_or(u32::MAX, |in_force| in_force.rules);
         match verdict::judge(action, record.as_ref(), self.now(source), rules) {
             Verdict::OriginalNeeded => {
                 let at = record.as_ref().map_or(0, |record| record.ledger_sequence);
@@ -77,7 +84,8 @@ impl Engine {
         }
         let committed = self.committed.position(&source.stream);
         if committed.is_some_and(|committed| source.sequence <= committed.sequence) {
-            self.commands.push(Command::Redelivered(vec![source.sequence]));
+            self.commands
+                .push(Command::Redelivered(vec![source.sequence]));
         }
         Next::Go
     }
@@ -92,7 +100,8 @@ impl Engine {
     }
 
     fn duplicate(&mut self, source: &Source) {
-        self.stretch.push((source.sequence, source.time_ns, Outcome::Duplicate));
+        self.stretch
+            .push((source.sequence, source.time_ns, Outcome::Duplicate));
         self.stretch_end = Some(source.clone());
         let (_, cursor) = self.head.input(&source.stream);
         (cursor.sequence, cursor.time_ns) = (source.sequence, source.time_ns);
@@ -103,7 +112,11 @@ impl Engine {
         match (message, action.digest) {
             (Ok(message), Some(digest)) => {
                 let source = action.raw.source.clone();
-                let entry = Entry::Accepted { source, key: action.key.clone(), digest };
+                let entry = Entry::Accepted {
+                    source,
+                    key: action.key.clone(),
+                    digest,
+                };
                 self.enqueue(message, entry, Some(Outcome::Accepted));
             }
             (Err(rejection), _) => self.reject(action, None, &rejection),
@@ -116,17 +129,26 @@ impl Engine {
 
     fn reject(&mut self, action: &Action, record: Option<&KeyRecord>, rejection: &Rejection) {
         let mismatch = rejection.reason == Reason::PayloadMismatch;
-        let first = record.filter(|_| mismatch).and_then(|record| self.first(action, record));
+        let first = record
+            .filter(|_| mismatch)
+            .and_then(|record| self.first(action, record));
         let Setting { name, limits, .. } = &self.setting;
         let message = entry::rejected(name, action, rejection, first.as_ref(), *limits);
         let source = action.raw.source.clone();
-        let entry = Entry::Rejected { source, reason: rejection.reason };
+        let entry = Entry::Rejected {
+            source,
+            reason: rejection.reason,
+        };
         self.enqueue(message, entry, Some(Outcome::Rejected(rejection.reason)));
     }
 
     fn first(&self, action: &Action, record: &KeyRecord) -> Option<First> {
         let stream = self.head.inputs.get(record.stream as usize)?.stream.clone();
-        let source = Source { stream, sequence: record.sequence, time_ns: record.time_ns };
+        let source = Source {
+            stream,
+            sequence: record.sequence,
+            time_ns: record.time_ns,
+        };
         Some(First {
             digest: record.digest,
             run_id: source.run_id(action.key.as_ref()),
@@ -139,25 +161,34 @@ impl Engine {
     fn enqueue(&mut self, message: Message, entry: Entry, outcome: Option<Outcome>) {
         let sequence = self.head.ledger.sequence + 1;
         let fingerprint = message.fingerprint();
-        self.overlay.extend(fold::apply(&mut self.head, sequence, fingerprint, &entry));
+        self.overlay
+            .extend(fold::apply(&mut self.head, sequence, fingerprint, &entry));
         let mut outcomes = std::mem::take(&mut self.stretch);
         self.stretch_end = None;
         if let (Some(outcome), Some(source)) = (outcome, entry.position()) {
             outcomes.push((source.sequence, source.time_ns, outcome));
         }
-        self.unsent.push_back(InFlight { message: Some(message), fingerprint, entry, outcomes });
+        self.unsent.push_back(InFlight {
+            message: Some(message),
+            fingerprint,
+            entry,
+            outcomes,
+        });
     }
 
     /// A marker for duplicates that no other entry closes.
     pub(super) fn close_stretch(&mut self) {
-        let Some(up_to) = self.stretch_end.take() else { return };
+        let Some(up_to) = self.stretch_end.take() else {
+            return;
+        };
         let duplicates = self.stretch.len() as u64;
         let message = entry::judged(&self.setting.name, &up_to, duplicates);
         self.enqueue(message, Entry::Judged { up_to, duplicates }, None);
     }
 
     pub(super) fn on_original(&mut self, original: Option<Option<Digest>>) {
-        let Held::ForOriginal(mut actions) = std::mem::replace(&mut self.held, Held::Nothing) else {
+        let Held::ForOriginal(mut actions) = std::mem::replace(&mut self.held, Held::Nothing)
+        else {
             return;
         };
         if let Some((action, record)) = actions.pop_front() {
@@ -169,7 +200,9 @@ impl Engine {
 
     pub(super) fn on_clock(&mut self, now_ns: TimeNs) {
         self.clock_ns = now_ns;
-        let Held::ForClock(actions) = std::mem::replace(&mut self.held, Held::Nothing) else { return };
+        let Held::ForClock(actions) = std::mem::replace(&mut self.held, Held::Nothing) else {
+            return;
+        };
         self.judge_all(actions);
         if !matches!(self.held, Held::ForClock(_)) {
             self.commands.push(Command::ClockCaughtUp);

@@ -249,7 +249,10 @@ impl Engine {
     /// The server time of an entry at or before the committed ledger position became known.
     pub fn anchor(&mut self, sequence: u64, time_ns: TimeNs) {
         let committing = self.committing.as_mut().map(|c| &mut c.cursors);
-        for cursors in [&mut self.committed, &mut self.head].into_iter().chain(committing) {
+        for cursors in [&mut self.committed, &mut self.head]
+            .into_iter()
+            .chain(committing)
+        {
             cursors.ledger.anchor = Some((sequence, time_ns));
         }
     }
@@ -262,22 +265,30 @@ impl Engine {
             self.close_stretch();
         }
         while self.session.has_credit() {
-            let Some(mut next) = self.unsent.pop_front() else { break };
+            let Some(mut next) = self.unsent.pop_front() else {
+                break;
+            };
             let last = pause && self.unsent.is_empty();
             if let Some(message) = next.message.take() {
                 let expected = self.stored_up_to() + self.sent.len() as u64;
-                self.commands.push(Command::Append(self.session.append(message, expected, last)));
+                self.commands.push(Command::Append(
+                    self.session.append(message, expected, last),
+                ));
             }
             self.sent.push_back(next);
         }
         if pause && self.unsent.is_empty() {
-            self.commands.extend(self.session.end().map(Command::Append));
+            self.commands
+                .extend(self.session.end().map(Command::Append));
         }
     }
 
     /// The last ledger sequence that is known to be stored.
     fn stored_up_to(&self) -> u64 {
-        let cursors = self.committing.as_ref().map_or(&self.committed, |c| &c.cursors);
+        let cursors = self
+            .committing
+            .as_ref()
+            .map_or(&self.committed, |c| &c.cursors);
         cursors.ledger.sequence + self.stored.len() as u64
     }
 
@@ -288,7 +299,9 @@ impl Engine {
             Err(Ended::Fenced) => return self.recover(Cause::Fenced),
             Err(Ended::Refused(why)) => return self.recover(Cause::Refused(why)),
         };
-        let stored = usize::try_from(stored).unwrap_or(usize::MAX).min(self.sent.len());
+        let stored = usize::try_from(stored)
+            .unwrap_or(usize::MAX)
+            .min(self.sent.len());
         self.stored.extend(self.sent.drain(..stored));
     }
 
@@ -302,18 +315,37 @@ impl Engine {
         let mut settled = Settled::default();
         for mut entry in self.stored.drain(..) {
             let sequence = cursors.ledger.sequence + 1;
-            commit.puts.extend(fold::apply(&mut cursors, sequence, entry.fingerprint, &entry.entry));
+            commit.puts.extend(fold::apply(
+                &mut cursors,
+                sequence,
+                entry.fingerprint,
+                &entry.entry,
+            ));
             settled.outcomes.append(&mut entry.outcomes);
         }
         settled.ledger_sequence = cursors.ledger.sequence;
-        let keys = commit.puts.iter().map(|(key, record)| (key.clone(), record.ledger_sequence));
-        self.committing = Some(Committing { keys: keys.collect(), settled, cursors: cursors.clone() });
+        let keys = commit
+            .puts
+            .iter()
+            .map(|(key, record)| (key.clone(), record.ledger_sequence));
+        self.committing = Some(Committing {
+            keys: keys.collect(),
+            settled,
+            cursors: cursors.clone(),
+        });
         commit.cursors = cursors;
         self.commands.push(Command::Commit(commit));
     }
 
     fn on_committed(&mut self) {
-        let Some(Committing { cursors, keys, settled }) = self.committing.take() else { return };
+        let Some(Committing {
+            cursors,
+            keys,
+            settled,
+        }) = self.committing.take()
+        else {
+            return;
+        };
         self.committed = cursors;
         self.settled_keys.extend(keys);
         self.trim_overlay();
@@ -326,7 +358,11 @@ impl Engine {
             return;
         }
         for (key, ledger_sequence) in self.settled_keys.drain(..) {
-            if self.overlay.get(&key).is_some_and(|r| r.ledger_sequence == ledger_sequence) {
+            if self
+                .overlay
+                .get(&key)
+                .is_some_and(|r| r.ledger_sequence == ledger_sequence)
+            {
                 self.overlay.remove(&key);
             }
         }

@@ -176,13 +176,30 @@ pub enum Refusal {
 #[derive(Debug)]
 enum Stage {
     LedgerState,
-    Position { first: u64, last: u64 },
-    Anchor { first: u64, last: u64, anchor: (u64, TimeNs) },
-    Tail { last: u64 },
-    TailCommitted { last: u64 },
+    Position {
+        first: u64,
+        last: u64,
+    },
+    Anchor {
+        first: u64,
+        last: u64,
+        anchor: (u64, TimeNs),
+    },
+    Tail {
+        last: u64,
+    },
+    TailCommitted {
+        last: u64,
+    },
     InputState,
-    InputCursor { created_ns: TimeNs, last: u64 },
-    InputFirst { created_ns: TimeNs, found: String },
+    InputCursor {
+        created_ns: TimeNs,
+        last: u64,
+    },
+    InputFirst {
+        created_ns: TimeNs,
+        found: String,
+    },
 }
 
 /// See the module.
@@ -200,23 +217,43 @@ impl Recovery {
     pub fn new(name: &str, input: Arc<str>, cursors: Cursors, window_ns: TimeNs) -> (Self, Ask) {
         let name = name.to_owned();
         let stage = Stage::LedgerState;
-        let recovery = Self { name, input, cursors, window_ns, stage };
+        let recovery = Self {
+            name,
+            input,
+            cursors,
+            window_ns,
+            stage,
+        };
         (recovery, Ask::LedgerState)
     }
 
     /// Takes an answer in. An answer to something else than was asked is a bug of the caller; it is
     /// answered by asking again.
     pub fn next(&mut self, answer: Answer) -> Result<Step, Refusal> {
-        match (std::mem::replace(&mut self.stage, Stage::LedgerState), answer) {
-            (Stage::LedgerState, Answer::LedgerState { first, last }) => self.on_ledger(first, last),
+        match (
+            std::mem::replace(&mut self.stage, Stage::LedgerState),
+            answer,
+        ) {
+            (Stage::LedgerState, Answer::LedgerState { first, last }) => {
+                self.on_ledger(first, last)
+            }
             (Stage::Position { first, last }, Answer::LedgerEntry(entry)) => {
                 self.check_position(entry.as_ref(), first, last)
             }
-            (Stage::Anchor { first, last, anchor }, Answer::LedgerEntry(entry)) => {
+            (
+                Stage::Anchor {
+                    first,
+                    last,
+                    anchor,
+                },
+                Answer::LedgerEntry(entry),
+            ) => {
                 self.check_anchor(entry.as_ref(), anchor)?;
                 self.ask_tail(first, last)
             }
-            (Stage::Tail { last }, Answer::LedgerTail(messages)) => self.apply_tail(&messages, last),
+            (Stage::Tail { last }, Answer::LedgerTail(messages)) => {
+                self.apply_tail(&messages, last)
+            }
             (Stage::TailCommitted { last }, Answer::Committed) => self.ask_tail(0, last),
             (Stage::InputState, Answer::InputState { created_ns, last }) => {
                 Ok(self.on_input(created_ns, last))
@@ -234,13 +271,19 @@ impl Recovery {
     fn on_ledger(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         let at = self.cursors.ledger.sequence;
         if last < at {
-            return Err(Refusal::LedgerWentBack { table: at, ledger: last });
+            return Err(Refusal::LedgerWentBack {
+                table: at,
+                ledger: last,
+            });
         }
         if at == 0 {
             return self.fill(first, last);
         }
         if first > at + 1 {
-            return Err(Refusal::EntriesMissing { from: at + 1, to: first - 1 });
+            return Err(Refusal::EntriesMissing {
+                from: at + 1,
+                to: first - 1,
+            });
         }
         if first > at {
             return self.ask_anchor(first, last);
@@ -273,7 +316,9 @@ impl Recovery {
         if found != Some(known) {
             return Err(Refusal::OtherLedger {
                 sequence: self.cursors.ledger.sequence,
-                found: entry.map_or("nothing".to_owned(), |e| format!("on subject {}", e.subject)),
+                found: entry.map_or("nothing".to_owned(), |e| {
+                    format!("on subject {}", e.subject)
+                }),
                 known: "another entry".to_owned(),
             });
         }
@@ -283,7 +328,11 @@ impl Recovery {
     fn ask_anchor(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         match self.cursors.ledger.anchor {
             Some(anchor) if anchor.0 >= first => {
-                self.stage = Stage::Anchor { first, last, anchor };
+                self.stage = Stage::Anchor {
+                    first,
+                    last,
+                    anchor,
+                };
                 Ok(Step::Ask(Ask::LedgerEntry(anchor.0)))
             }
             _ => self.ask_tail(first, last),
@@ -298,14 +347,23 @@ impl Recovery {
         if entry.map(|entry| entry.time_ns) == Some(time_ns) {
             return Ok(());
         }
-        let found = entry.map_or("nothing".to_owned(), |e| format!("of {}", rfc3339(e.time_ns)));
-        Err(Refusal::OtherLedger { sequence, found, known: format!("one of {}", rfc3339(time_ns)) })
+        let found = entry.map_or("nothing".to_owned(), |e| {
+            format!("of {}", rfc3339(e.time_ns))
+        });
+        Err(Refusal::OtherLedger {
+            sequence,
+            found,
+            known: format!("one of {}", rfc3339(time_ns)),
+        })
     }
 
     fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         let from = self.cursors.ledger.sequence + 1;
         if first > from && last >= from {
-            return Err(Refusal::EntriesMissing { from, to: first - 1 });
+            return Err(Refusal::EntriesMissing {
+                from,
+                to: first - 1,
+            });
         }
         if from > last {
             self.stage = Stage::InputState;
@@ -325,7 +383,10 @@ impl Recovery {
                 continue;
             }
             if message.sequence > next {
-                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
+                return Err(Refusal::EntriesMissing {
+                    from: next,
+                    to: message.sequence - 1,
+                });
             }
             self.apply(message, &mut commit, &mut foreign);
         }
@@ -335,14 +396,21 @@ impl Recovery {
     }
 
     fn apply(&mut self, message: &LedgerMessage, commit: &mut Commit, foreign: &mut Vec<u64>) {
-        let LedgerMessage { sequence, time_ns, subject, headers, payload } = message;
+        let LedgerMessage {
+            sequence,
+            time_ns,
+            subject,
+            headers,
+            payload,
+        } = message;
         let fingerprint = fingerprint(message);
         if self.cursors.filled_from_ns == Some(TimeNs::MAX) {
             self.cursors.filled_from_ns = Some(*time_ns);
         }
-        let entry = headers.as_ref().ok().and_then(|headers| {
-            entry::decode(&self.name, subject, headers, payload).ok()
-        });
+        let entry = headers
+            .as_ref()
+            .ok()
+            .and_then(|headers| entry::decode(&self.name, subject, headers, payload).ok());
         match entry {
             Some(entry) => {
                 let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
@@ -383,7 +451,10 @@ impl Recovery {
         }
         let found = match found {
             Some((sequence, time_ns)) => {
-                format!("and message {sequence} there now is of {}", rfc3339(time_ns))
+                format!(
+                    "and message {sequence} there now is of {}",
+                    rfc3339(time_ns)
+                )
             }
             None => format!("and it ends at {last} now"),
         };
@@ -412,12 +483,20 @@ impl Recovery {
     /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
     /// the next action is a whole window younger than the first entry that was left.
     fn check_filled(&mut self, at_cursor: Option<(u64, TimeNs)>) -> Result<(), Refusal> {
-        let Some(first_ns) = self.cursors.filled_from_ns else { return Ok(()) };
-        let window_ns = self.cursors.in_force.map_or(0, |f| f.window_ns).max(self.window_ns);
+        let Some(first_ns) = self.cursors.filled_from_ns else {
+            return Ok(());
+        };
+        let window_ns = self
+            .cursors
+            .in_force
+            .map_or(0, |f| f.window_ns)
+            .max(self.window_ns);
         let now_ns = at_cursor.map_or(0, |(_, time_ns)| time_ns);
         let now_ns = now_ns.max(self.cursors.ledger.source_time_max_ns);
         if now_ns < first_ns.saturating_add(window_ns) {
-            return Err(Refusal::LedgerTrimmed { first: self.cursors.ledger.sequence });
+            return Err(Refusal::LedgerTrimmed {
+                first: self.cursors.ledger.sequence,
+            });
         }
         self.cursors.filled_from_ns = None;
         Ok(())
@@ -427,12 +506,21 @@ impl Recovery {
         let stream = self.input.clone();
         let cursor = self.cursors.input(&stream).1;
         let time = rfc3339(cursor.time_ns).to_string();
-        Refusal::InputWentBack { stream, sequence: cursor.sequence, time, found }
+        Refusal::InputWentBack {
+            stream,
+            sequence: cursor.sequence,
+            time,
+            found,
+        }
     }
 
     fn done(&mut self, input_created_ns: TimeNs, input_is_new: bool) -> Step {
         let cursors = self.cursors.clone();
-        Step::Done(Recovered { cursors, input_created_ns, input_is_new })
+        Step::Done(Recovered {
+            cursors,
+            input_created_ns,
+            input_is_new,
+        })
     }
 }
 
