@@ -33,7 +33,7 @@ pub struct Lease {
 #[derive(Debug)]
 pub enum Tried {
     /// It is ours.
-    Held(Lease),
+    Held(Box<Lease>),
     /// Somebody else leads.
     HeldBy(Holder),
 }
@@ -82,11 +82,11 @@ pub async fn try_take(
                 .map_err(failed)?
         }
     };
-    Ok(Tried::Held(Lease {
+    Ok(Tried::Held(Box::new(Lease {
         bucket,
         value,
         revision,
-    }))
+    })))
 }
 
 fn unknown() -> Holder {

@@ -13,6 +13,8 @@ use crate::gate::source::{TimeNs, parse_rfc3339};
 /// The smallest duplicate window that the server takes.
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// After so long a work queue delivers again what was not acknowledged.
+const ACK_WAIT: Duration = Duration::from_secs(60);
 /// The server's code for a stream name that somebody else just took.
 const STREAM_NAME_IN_USE: u64 = 10_058;
 
@@ -366,16 +368,14 @@ pub async fn consumer(
         Err(error) if error.code() != Some(CONSUMER_NOT_FOUND) => return Err(error),
         _ => {}
     }
-    let mut wanted = json!({
-        "durable_name": name, "name": name, "deliver_policy": "all",
-        "ack_policy": if work_queue { "explicit" } else { "none" },
-        "max_deliver": -1, "replay_policy": "instant", "filter_subjects": config.input.subjects,
+    let ack_policy = if work_queue { "explicit" } else { "none" };
+    let wanted = json!({
+        "durable_name": name, "name": name, "deliver_policy": "all", "ack_policy": ack_policy,
+        "max_deliver": -1, "max_ack_pending": if work_queue { -1 } else { 0 },
+        "ack_wait": nanos(ACK_WAIT), "replay_policy": "instant",
+        "filter_subjects": config.input.subjects,
         "description": "Oncegate's reader; the gate resets and recreates it",
     });
-    if work_queue {
-        wanted["max_ack_pending"] = json!(-1);
-        wanted["ack_wait"] = json!(nanos(Duration::from_secs(60)));
-    }
     let body = json!({ "stream_name": stream, "config": wanted, "action": "create" });
     let _: Value = connection
         .call(&format!("CONSUMER.CREATE.{stream}.{name}"), &body)

@@ -42,7 +42,11 @@ impl Committer {
 
     /// Hands over a commit.
     pub fn commit(&self, commit: Commit) {
-        if let Some(Err(_)) = self.commits.as_ref().map(|commits| commits.send(commit)) {
+        let handed_over = self
+            .commits
+            .as_ref()
+            .is_some_and(|commits| commits.send(commit).is_ok());
+        if !handed_over {
             tracing::error!("the table's thread has ended");
         }
     }

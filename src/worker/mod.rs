@@ -2,11 +2,12 @@
 //!
 //! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
 //! [`term`] (to begin to lead, and what ends it), [`pump`] (the loop), [`input`] (feed and decoding),
-//! [`committer`] (the table's thread), [`holding`] (the lease).
+//! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys).
 
 mod clock;
 mod committer;
 mod holding;
+mod housekeeping;
 mod input;
 mod pump;
 mod recover;
@@ -129,13 +130,19 @@ pub async fn run(
         instance = worker.holder.instance,
         "starting"
     );
+    let tidying = CancellationToken::new();
+    let window = worker.config.retention.window;
+    let tidy = housekeeping::start(worker.table.clone(), window, tidying.clone());
     let ended = worker.live().await;
     if let Err(error) = &ended {
         worker.health.set(Status::Failed(format!("{error:#}")));
     }
     worker.metrics.set_leading(false);
-    worker.table.flush()?;
-    ended
+    let flushed = worker.table.flush();
+    tidying.cancel();
+    tidy.await.ok();
+    // What ended the worker says more than what it left behind.
+    ended.and_then(|()| Ok(flushed?))
 }
 
 impl Worker {
@@ -151,7 +158,7 @@ impl Worker {
             match lease::try_take(&connection, self.config.bucket(), &self.holder).await {
                 Ok(Tried::Held(lease)) => {
                     waiting = Backoff::default();
-                    self.lead(&connection, lease).await?;
+                    self.lead(&connection, *lease).await?;
                 }
                 Ok(Tried::HeldBy(holder)) => {
                     self.stand_by(&holder);

@@ -55,8 +55,8 @@ pub enum End {
 enum Happened {
     Reply(Option<Reply>),
     Committed(Option<Result<(), TableError>>),
-    Original(Result<Option<Option<Digest>>, Trouble>),
-    Anchor(Option<(u64, i64)>),
+    Original(OriginalRead),
+    Anchor(Anchor),
     Actions(Option<Decoded>),
     Pause,
     Tick,
@@ -84,10 +84,7 @@ pub struct Pump<'a> {
     acks: BTreeMap<u64, Ack>,
     work_queue: bool,
     originals: (mpsc::Sender<OriginalRead>, mpsc::Receiver<OriginalRead>),
-    anchors: (
-        mpsc::Sender<Option<(u64, i64)>>,
-        mpsc::Receiver<Option<(u64, i64)>>,
-    ),
+    anchors: (mpsc::Sender<Anchor>, mpsc::Receiver<Anchor>),
     anchored: u64,
     anchoring: bool,
     pause_at: Option<Instant>,
@@ -96,6 +93,9 @@ pub struct Pump<'a> {
     draining_since: Option<Instant>,
 }
 
+/// Sequence and server time of a ledger entry; `None` if it could not be read now.
+type Anchor = Option<(u64, i64)>;
+/// The original's digest under today's rules, as [`Event::Original`] takes it.
 type OriginalRead = Result<Option<Option<Digest>>, Trouble>;
 
 impl<'a> Pump<'a> {
@@ -503,7 +503,7 @@ impl<'a> Pump<'a> {
         });
     }
 
-    fn on_anchor(&mut self, anchor: Option<(u64, i64)>) {
+    fn on_anchor(&mut self, anchor: Anchor) {
         self.anchoring = false;
         if let Some((sequence, time_ns)) = anchor {
             self.anchored = sequence;

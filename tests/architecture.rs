@@ -1,0 +1,79 @@
+//! The borders of the design: a pure core, two edges that do not know each other.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src")
+        .join(folder);
+    let mut found = Vec::new();
+    let mut folders = vec![root];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                found.push((path.clone(), fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    assert!(
+        found.len() > 2,
+        "{folder} has moved: this test looks at nothing"
+    );
+    found
+}
+
+/// Lines of code that name one of `forbidden`; comments may.
+fn offences(folder: &str, forbidden: &[&str]) -> Vec<String> {
+    let mut offences = Vec::new();
+    for (path, text) in sources(folder) {
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if let Some(name) = forbidden.iter().find(|name| code.contains(**name)) {
+                offences.push(format!("{}:{}: {name}", path.display(), number + 1));
+            }
+        }
+    }
+    offences
+}
+
+#[test]
+fn the_core_is_pure() {
+    let forbidden = [
+        "tokio",
+        "async_nats",
+        "rocksdb",
+        "tracing",
+        "SystemTime::now",
+        "Instant::now",
+        "std::fs",
+        "std::net",
+        "std::thread",
+        "rand::",
+        "async fn",
+        "crate::nats",
+        "crate::table",
+        "crate::worker",
+        "crate::config",
+    ];
+    assert_eq!(offences("gate", &forbidden), Vec::<String>::new());
+}
+
+#[test]
+fn the_edges_do_not_know_each_other() {
+    let table = ["async_nats", "crate::nats", "crate::worker", "tokio"];
+    assert_eq!(offences("table", &table), Vec::<String>::new());
+    let nats = ["rocksdb", "crate::table", "crate::worker"];
+    assert_eq!(offences("nats", &nats), Vec::<String>::new());
+}
+
+#[test]
+fn only_the_edges_know_their_libraries() {
+    assert_eq!(
+        offences("worker", &["async_nats", "rocksdb::"]),
+        Vec::<String>::new()
+    );
+}
