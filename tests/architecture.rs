@@ -1,5 +1,11 @@
 //! The borders of the design: a pure core, two edges that do not know each other.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at what it did not expect"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

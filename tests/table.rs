@@ -69,6 +69,7 @@ fn cursors(ledger_sequence: u64) -> Cursors {
             window_ns: WINDOW_NS,
             rules: 0,
         }),
+        filled_from_ns: None,
     }
 }
 

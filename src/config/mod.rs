@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use problem::{ConfigErrors, Origin, Problem};
 pub use secret::Secret;
+pub(crate) use syntax::overlap as subjects_overlap;
 
 /// Everything the gate can be told, checked; see `config/oncegate.toml` for the same with defaults.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -111,7 +111,7 @@ pub(super) fn reply_prefix(text: &str) -> Read<()> {
 }
 
 /// Whether some subject matches both patterns.
-pub(super) fn overlap(a: &str, b: &str) -> bool {
+pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let (mut left, mut right) = (a.split('.'), b.split('.'));
     loop {
         match (left.next(), right.next()) {

@@ -54,8 +54,6 @@ pub enum ConnectFailure {
 pub struct Happened {
     /// How often it broke. A subscription made before a break may have missed messages.
     pub breaks: u64,
-    /// Whether it stands.
-    pub connected: bool,
     /// The server's last word on a permission that is missing.
     pub denied: Option<String>,
 }
@@ -133,10 +131,9 @@ impl Connection {
 fn note(sender: &watch::Sender<Happened>, event: Event) {
     tracing::debug!(%event, "connection");
     sender.send_modify(|now| match &event {
-        Event::Connected => now.connected = true,
         Event::Disconnected | Event::Closed => {
             now.breaks += 1;
-            now.connected = false;
+            now.denied = None;
         }
         // The client has dropped messages: what was subscribed to has a hole.
         Event::SlowConsumer(_) => now.breaks += 1,

@@ -75,18 +75,25 @@ pub struct Broken {
     pub label: &'static str,
     /// For a person.
     pub why: String,
+    /// The server forbids what the feed needs: trying again changes nothing.
+    pub denied: bool,
 }
 
 fn broken(label: &'static str, why: impl std::fmt::Display) -> Broken {
     Broken {
         label,
         why: why.to_string(),
+        denied: false,
     }
 }
 
 impl From<ApiError> for Broken {
     fn from(error: ApiError) -> Self {
-        broken("feed_request", error)
+        let denied = matches!(error, ApiError::Denied(_));
+        Self {
+            denied,
+            ..broken("feed_request", error)
+        }
     }
 }
 
@@ -100,6 +107,8 @@ pub struct Feed {
     whole_stream: bool,
     /// Next stream sequence that is due.
     due: u64,
+    /// Everything up to here is judged: it may be gone.
+    judged: u64,
     /// Read one by one until a message beyond this was read.
     raw_until: Option<u64>,
     pull: Option<Pull>,
@@ -123,13 +132,14 @@ struct Place {
 }
 
 impl Feed {
-    /// From stream sequence `from` on, which on a work queue is the first message that is left.
+    /// From stream sequence `from` on; everything up to `judged` is judged already, and comes from a work
+    /// queue only.
     /// Messages up to and with the first one beyond `raw_until` are read one by one.
     pub fn new(
         connection: Connection,
         config: Arc<Config>,
         info: &setup::StreamInfo,
-        from: u64,
+        (from, judged): (u64, u64),
         raw_until: Option<u64>,
     ) -> Self {
         let mut subjects = (info.subjects(), config.input.subjects.clone());
@@ -142,6 +152,7 @@ impl Feed {
             work_queue: info.is_work_queue(),
             whole_stream: subjects.0 == subjects.1,
             due: from,
+            judged,
             raw_until,
             pull: None,
             config,
@@ -150,10 +161,9 @@ impl Feed {
 
     /// The next actions; waits until there are some.
     pub async fn next(&mut self) -> Result<Batch, Broken> {
-        if let Some(until) = self.raw_until {
-            match self.next_raw(until).await? {
-                Some(batch) => return Ok(batch),
-                None => self.raw_until = None,
+        while let Some(until) = self.raw_until {
+            if let Some(batch) = self.next_raw(until).await? {
+                return Ok(batch);
             }
         }
         loop {
@@ -188,35 +198,37 @@ impl Feed {
         highest
     }
 
+    /// `None`: this one is not ours, or there is none.
     async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
-        let filter = match self.config.input.subjects.as_slice() {
-            [one] => one.as_str(),
-            _ => ">",
+        let subjects = &self.config.input.subjects;
+        let filter = if let [one] = subjects.as_slice() {
+            one
+        } else {
+            ">"
         };
-        while self.due <= until.saturating_add(1) || self.raw_until.is_some() {
-            let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
-            let Some(message) = next else { return Ok(None) };
-            let mut batch = Batch {
-                pending: 1,
-                ..Batch::default()
-            };
-            batch.missed = self.missed(message.sequence).await?;
-            self.due = message.sequence + 1;
-            if message.sequence > until {
-                self.raw_until = None;
-            }
-            if self
-                .config
-                .input
-                .subjects
-                .iter()
-                .any(|s| matches(s, &message.subject))
-            {
-                batch.deliveries.push(self.raw_delivery(message));
-                return Ok(Some(batch));
-            }
+        let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
+        let Some(message) = next else {
+            self.raw_until = None;
+            return Ok(None);
+        };
+        if message.sequence > until {
+            self.raw_until = None;
         }
-        Ok(None)
+        let missed = self.missed(message.sequence).await?;
+        self.due = message.sequence + 1;
+        if !subjects
+            .iter()
+            .any(|subject| matches(subject, &message.subject))
+        {
+            return Ok(None);
+        }
+        let deliveries = vec![self.raw_delivery(message)];
+        // Whether more is behind it is not known; it may well be.
+        Ok(Some(Batch {
+            deliveries,
+            pending: 1,
+            missed,
+        }))
     }
 
     fn raw_delivery(&self, message: RawMessage) -> Delivery {
@@ -255,6 +267,7 @@ impl Feed {
     async fn replenish(&mut self) -> Result<(), Broken> {
         if self.pull.is_none() {
             setup::consumer(&self.connection, &self.config, self.work_queue, self.due).await?;
+            self.still_the_same().await?;
             let inbox = self.connection.client.new_inbox();
             let subscribed = self.connection.client.subscribe(inbox.clone()).await;
             let messages = subscribed.map_err(|error| broken("feed_request", error))?;
@@ -291,6 +304,15 @@ impl Feed {
         sent.await.map_err(|error| broken("feed_request", error))?;
         pull.outstanding += PULL_MESSAGES;
         Ok(())
+    }
+
+    /// A stream that was made anew since the recovery ends before the position asked for.
+    async fn still_the_same(&self) -> Result<(), Broken> {
+        let info = setup::stream_info(&self.connection, &self.stream).await?;
+        match info {
+            Some(info) if info.state.last_seq + 1 >= self.due => Ok(()),
+            _ => Err(broken("input_changed", "the input stream was made anew")),
+        }
     }
 
     async fn wait(&mut self) -> Result<Message, Broken> {
@@ -399,13 +421,14 @@ impl Feed {
     /// How many sequences between the last message and this one the stream dropped. Where the filter
     /// takes a part of the stream only, those below its first sequence count.
     async fn missed(&self, sequence: u64) -> Result<u64, Broken> {
-        let gap = sequence.saturating_sub(self.due);
+        let due = self.due.max(self.judged + 1);
+        let gap = sequence.saturating_sub(due);
         if gap == 0 || self.whole_stream {
             return Ok(gap);
         }
         let info = setup::stream_info(&self.connection, &self.stream).await?;
         let first = info.map_or(0, |info| info.state.first_seq);
-        Ok(first.min(sequence).saturating_sub(self.due))
+        Ok(first.min(sequence).saturating_sub(due))
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::api::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
 use super::connect::Connection;
-use crate::config::Config;
+use crate::config::{Config, subjects_overlap};
 use crate::gate::source::{TimeNs, parse_rfc3339};
 
 /// The smallest duplicate window that the server takes.
@@ -133,7 +133,17 @@ pub async fn input(connection: &Connection, config: &Config) -> Result<StreamInf
                    action could go before it is judged; needed: \"limits\" or \"workqueue\"";
         return Err(misfit("input", name, &[why.to_owned()]));
     }
-    Ok(info)
+    // A mirror has no subjects of its own.
+    let taken = info.subjects();
+    let lacking = |wanted: &&String| !taken.iter().any(|taken| subjects_overlap(taken, wanted));
+    match config.input.subjects.iter().find(lacking) {
+        Some(subject) if !taken.is_empty() => {
+            let why =
+                format!("subjects is {taken:?}, which {subject:?} of input.subjects never meets");
+            Err(misfit("input", name, &[why]))
+        }
+        _ => Ok(info),
+    }
 }
 
 /// The lease bucket's stream, fit; made if missing and `manage`.

@@ -71,6 +71,7 @@ impl Input {
                 Broken {
                     label: "feed_ended",
                     why: error.to_string(),
+                    denied: false,
                 },
                 0,
             ),
@@ -82,5 +83,6 @@ fn ended() -> Broken {
     Broken {
         label: "stopped",
         why: "it was told to".to_owned(),
+        denied: false,
     }
 }

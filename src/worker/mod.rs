@@ -167,6 +167,8 @@ impl Worker {
                 Err(error) => {
                     self.wait_for(&error.to_string());
                     self.pause(waiting.next()).await;
+                    // Somebody may have deleted the bucket.
+                    setup::lease_bucket(&connection, &self.config).await.ok();
                 }
             }
         }

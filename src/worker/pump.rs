@@ -40,6 +40,8 @@ pub enum End {
     LeaseLost,
     /// Time for another `leading` entry.
     TermOver,
+    /// The server forbids what the feed needs.
+    Denied(String),
     /// The outcome of something is not known.
     Recover {
         /// The label of the metric.
@@ -122,7 +124,15 @@ impl<'a> Pump<'a> {
         let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until());
         // What a work queue still holds of judged actions is there to be acknowledged.
         let from = if info.is_work_queue() { 1 } else { judged + 1 };
-        let feed = Feed::new(feeding, worker.config.clone(), &info, from, raw_until);
+        let feed = Feed::new(
+            feeding,
+            worker.config.clone(),
+            &info,
+            (from, judged),
+            raw_until,
+        );
+        worker.metrics.set_input_sequence(judged);
+        worker.metrics.set_ledger_sequence(cursors.ledger.sequence);
         let setting = Setting {
             name: worker.config.name.clone(),
             input,
@@ -165,7 +175,9 @@ impl<'a> Pump<'a> {
         term_max: Duration,
         memory: &mut Memory,
     ) -> anyhow::Result<End> {
-        self.worker.health.set(Status::Leading);
+        if memory.unproven.is_none() {
+            self.worker.health.set(Status::Leading);
+        }
         let begun = clock::monotonic();
         let mut tick = tokio::time::interval(TICK);
         let end = loop {
@@ -300,6 +312,7 @@ impl<'a> Pump<'a> {
             }
             keyed.push(action);
         }
+        self.on(Event::Clock(clock::wall_ns())).await?;
         // No commit may come between the look-ups and the judging: both are in this one step.
         let looked = self
             .look_up(keyed)
@@ -418,6 +431,9 @@ impl<'a> Pump<'a> {
 
     /// What is irrevocable may be shown: acknowledged, counted.
     async fn settle(&mut self, settled: Settled) {
+        if !self.settled_any && self.draining_since.is_none() {
+            self.worker.health.set(Status::Leading);
+        }
         self.settled_any = true;
         let (mut accepted, mut duplicates) = (0, 0);
         let now_ns = clock::wall_ns();
@@ -535,6 +551,7 @@ impl<'a> Pump<'a> {
         };
         memory.learn(highest, &end);
         match end {
+            End::Recover { cause: "feed", .. } if broken.denied => End::Denied(broken.why),
             End::Recover {
                 cause: "feed",
                 settled_any,

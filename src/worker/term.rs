@@ -31,6 +31,10 @@ pub(super) struct Memory {
     pub highest_seen: u64,
     /// Feeds that broke in a row without getting far.
     pub breaks_in_a_row: u32,
+    /// Recoveries in this term.
+    pub recoveries: u64,
+    /// Why the last try settled nothing; until one does, the gate is not ready.
+    pub unproven: Option<String>,
 }
 
 impl Worker {
@@ -74,17 +78,22 @@ impl Worker {
             match pump.run(&holding.lost, TERM_MAX, &mut memory).await? {
                 End::Stopped | End::LeaseLost => return Ok(()),
                 End::TermOver => led_since = None,
+                End::Denied(why) => anyhow::bail!(why),
                 End::Recover {
                     cause,
                     why,
                     settled_any,
                 } => {
-                    tracing::warn!(cause, why, "recovering");
+                    memory.recoveries += 1;
+                    tracing::warn!(cause, why, count = memory.recoveries, "recovering");
                     self.metrics.recovery(cause);
                     if settled_any {
                         waiting = Backoff::default();
+                        memory.unproven = None;
                     } else {
-                        self.wait_for(&format!("{cause}: {why}"));
+                        let why = format!("{cause}: {why}");
+                        self.wait_for(&why);
+                        memory.unproven = Some(why);
                         self.pause(waiting.next()).await;
                     }
                 }

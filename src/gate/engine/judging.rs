@@ -78,7 +78,7 @@ impl Engine {
     /// A position that was judged already is never judged again. One that is still in flight is settled
     /// with its entry.
     fn redelivered(&mut self, source: &Source, judged: &Source) -> Next {
-        if source.time_ns > judged.time_ns {
+        if source.time_ns > judged.time_ns.max(self.head.ledger.source_time_max_ns) {
             self.recover(Cause::InputChanged);
             return Next::Stop;
         }
