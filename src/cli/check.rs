@@ -2,21 +2,16 @@
 
 use std::process::ExitCode;
 
-use async_nats::HeaderMap;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::say;
 use crate::config::Config;
 use crate::gate::entry::Leading;
-use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
 use crate::nats::raw;
 use crate::nats::setup::{self, StreamInfo};
 use crate::worker::rule_texts;
-
-/// The server's code for a publish whose expected stream is another: it refuses without writing.
-const NOT_THE_EXPECTED_STREAM: u64 = 10_060;
 
 #[derive(Args)]
 pub struct Check {
@@ -114,7 +109,9 @@ async fn look_at_streams(
             .map(|_| format!("{ledger} is fit"))
             .map_err(|error| error.to_string());
         findings.result("ledger stream", fit)?;
-        findings.result("ledger permission", may_append(connection, config).await)?;
+        let may = setup::may_append(connection, &config.name).await;
+        let may = may.map(|()| "the worker may append".to_owned());
+        findings.result("ledger permission", may.map_err(|error| error.to_string()))?;
         findings.result("key rules", key_rules(connection, config, &ledger).await)?;
     }
     let bucket = format!("KV_{}", config.bucket());
@@ -179,23 +176,6 @@ async fn duplicate_window(
         humantime::format_duration(window)
     );
     findings.add("duplicate window", Status::Warn, why)
-}
-
-/// An append that can't be stored: it is addressed to another stream.
-async fn may_append(connection: &Connection, config: &Config) -> Result<String, String> {
-    let mut headers = HeaderMap::new();
-    headers.insert("Nats-Expected-Stream", "oncegate-check-writes-nothing");
-    let subject = format!("{}.judged", config.name);
-    let answer: Result<Value, ApiError> = connection
-        .request(subject, Some(headers), bytes::Bytes::new())
-        .await;
-    match answer {
-        Err(error) if error.code() == Some(NOT_THE_EXPECTED_STREAM) => {
-            Ok("the worker may append".to_owned())
-        }
-        Err(error) => Err(error.to_string()),
-        Ok(_) => Err("the ledger took a message for another stream".to_owned()),
-    }
 }
 
 async fn key_rules(

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use bytes::Bytes;
 use clap::Args;
@@ -27,8 +27,8 @@ pub struct Publish {
     #[arg(long, value_name = "SUBJECT")]
     subject: String,
     /// One more header, as 'Name: value'; repeatable
-    #[arg(long, value_name = "'N: v'")]
-    header: Vec<String>,
+    #[arg(long, value_name = "'N: v'", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
     /// One JSON object on standard output
     #[arg(long)]
     json: bool,
@@ -76,29 +76,20 @@ impl Publish {
 
     fn headers(&self, config: &Config, key: Option<&str>) -> anyhow::Result<HeaderMap> {
         let mut headers = HeaderMap::new();
-        let mut add = |name: &str, value: &str| {
-            let parsed = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
-            let (Ok(name), Ok(value)) = parsed else {
-                bail!(
-                    "the header {name:?} can't be sent: a name is printable ASCII, a value one line"
-                );
-            };
-            headers.append(name, value);
-            Ok(())
-        };
         if let Some(key) = key {
             let from = config
                 .key
                 .from
                 .iter()
                 .find_map(|from| from.strip_prefix("header:"));
-            add(from.unwrap_or(DEFAULT_KEY_HEADER), key)?;
+            let name = from.unwrap_or(DEFAULT_KEY_HEADER).parse::<HeaderName>()?;
+            let key = key
+                .parse::<HeaderValue>()
+                .context("--key must be one line")?;
+            headers.append(name, key);
         }
-        for header in &self.header {
-            let Some((name, value)) = header.split_once(':') else {
-                bail!("--header {header:?} has no colon; write 'Name: value'");
-            };
-            add(name.trim(), value.trim())?;
+        for (name, value) in &self.header {
+            headers.append(name.clone(), value.clone());
         }
         Ok(headers)
     }
@@ -113,4 +104,16 @@ impl Publish {
             .context("reading standard input")?;
         Ok(payload.into())
     }
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or("it has no colon; write 'Name: value'")?;
+    let name = name
+        .trim()
+        .parse()
+        .map_err(|_| "a name is printable ASCII without white space")?;
+    let value = value.trim().parse().map_err(|_| "a value is one line")?;
+    Ok((name, value))
 }

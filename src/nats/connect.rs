@@ -113,6 +113,11 @@ impl Connection {
         self.happened.borrow().breaks
     }
 
+    /// The server's last word, since it was connected, on a permission that is missing.
+    pub fn denied(&self) -> Option<String> {
+        self.happened.borrow().denied.clone()
+    }
+
     /// Comes back when the connection has broken more than `seen` times.
     pub async fn broken_since(&self, seen: u64) {
         let mut happened = self.happened.clone();
@@ -177,7 +182,9 @@ fn login(nats: &Nats) -> Result<ConnectOptions, ConnectFailure> {
         Ok::<_, ConnectFailure>(text.trim().to_owned())
     };
     if let Some(path) = &nats.credentials_file {
-        return ConnectOptions::with_credentials(&read(path)?).map_err(|error| {
+        // The client's pattern for the file wants a line break at its end.
+        let text = read(path)? + "\n";
+        return ConnectOptions::with_credentials(&text).map_err(|error| {
             ConnectFailure::Settings(format!("nats.credentials_file {}: {error}", path.display()))
         });
     }

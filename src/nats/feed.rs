@@ -33,6 +33,8 @@ const PULL_EXPIRES: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence for so long is a missed heartbeat.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
+/// Messages read one by one and handed over together.
+const RAW_AT_ONCE: u64 = 255;
 /// Actions handed over at once.
 const BATCH_ACTIONS_MAX: usize = 1024;
 
@@ -198,37 +200,43 @@ impl Feed {
         highest
     }
 
-    /// `None`: this one is not ours, or there is none.
+    /// Reads some one by one, many requests at a time; `None`: none of them is ours, or there is none.
     async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
-        let subjects = &self.config.input.subjects;
+        let subjects = self.config.input.subjects.clone();
         let filter = if let [one] = subjects.as_slice() {
             one
         } else {
             ">"
         };
         let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
-        let Some(message) = next else {
+        let Some(first) = next else {
             self.raw_until = None;
             return Ok(None);
         };
-        if message.sequence > until {
+        let (from, to) = (first.sequence + 1, until.min(first.sequence + RAW_AT_ONCE));
+        if first.sequence > until {
             self.raw_until = None;
         }
-        let missed = self.missed(message.sequence).await?;
-        self.due = message.sequence + 1;
-        if !subjects
-            .iter()
-            .any(|subject| matches(subject, &message.subject))
-        {
-            return Ok(None);
+        let mut found = vec![first];
+        if from <= to {
+            found.extend(raw::range(&self.connection, &self.stream, from, to).await?);
         }
-        let deliveries = vec![self.raw_delivery(message)];
-        // Whether more is behind it is not known; it may well be.
-        Ok(Some(Batch {
-            deliveries,
+        // Whether more is behind them is not known; it may well be.
+        let mut batch = Batch {
             pending: 1,
-            missed,
-        }))
+            ..Batch::default()
+        };
+        for message in found {
+            batch.missed += self.missed(message.sequence).await?;
+            self.due = message.sequence + 1;
+            if subjects
+                .iter()
+                .any(|subject| matches(subject, &message.subject))
+            {
+                batch.deliveries.push(self.raw_delivery(message));
+            }
+        }
+        Ok((!batch.deliveries.is_empty()).then_some(batch))
     }
 
     fn raw_delivery(&self, message: RawMessage) -> Delivery {

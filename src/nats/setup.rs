@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -392,5 +394,29 @@ pub async fn consumer(
         .await?;
     let call = format!("CONSUMER.RESET.{stream}.{name}");
     let _: Value = connection.call(&call, &json!({ "seq": from })).await?;
+    Ok(())
+}
+
+/// The server's code for a publish whose expected stream is another: it refuses without writing.
+const NOT_THE_EXPECTED_STREAM: u64 = 10_060;
+
+/// Whether the worker may append every kind of entry, by appends that can't be stored.
+pub async fn may_append(connection: &Connection, name: &str) -> Result<(), ApiError> {
+    for kind in ["accepted.probe", "rejected.probe", "judged", "leading"] {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Stream", "oncegate-probe-writes-nothing");
+        let subject = format!("{name}.{kind}");
+        let answer: Result<Value, ApiError> = connection
+            .request(subject.clone(), Some(headers), Bytes::new())
+            .await;
+        match answer {
+            Err(error) if error.code() == Some(NOT_THE_EXPECTED_STREAM) => {}
+            Err(error) => return Err(error),
+            Ok(_) => {
+                let why = "the ledger took a message for another stream".to_owned();
+                return Err(ApiError::Odd { subject, why });
+            }
+        }
+    }
     Ok(())
 }

@@ -200,6 +200,7 @@ impl Worker {
             let prepared = async {
                 setup::input(connection, &self.config).await?;
                 setup::ledger(connection, &self.config).await?;
+                setup::may_append(connection, &self.config.name).await?;
                 setup::lease_bucket(connection, &self.config).await
             };
             match self.or_stop(prepared).await {

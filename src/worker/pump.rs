@@ -17,6 +17,7 @@ use crate::gate::digest::Digest;
 use crate::gate::engine::session::Reply;
 use crate::gate::engine::{Cause, Command, Commit, Engine, Event, Outcome, Setting, Settled};
 use crate::gate::entry::{self, Entry, Limits};
+use crate::gate::source::TimeNs;
 use crate::http::Status;
 use crate::nats::connect::Connection;
 use crate::nats::feed::{Ack, Feed};
@@ -28,6 +29,8 @@ use crate::table::{KeyTable, TableError};
 const LEDGER_DEADLINE: Duration = Duration::from_secs(5);
 /// After the last action at hand, while the stream is said to hold more.
 const PAUSE_AFTER: Duration = Duration::from_millis(2);
+/// Stands for the cause that the feed itself gives.
+pub(super) const FEED: &str = "feed";
 const TICK: Duration = Duration::from_millis(500);
 /// What is in flight at a stop is waited for so long.
 const DRAIN_MAX: Duration = Duration::from_secs(10);
@@ -93,6 +96,8 @@ pub struct Pump<'a> {
     last_progress: Instant,
     settled_any: bool,
     draining_since: Option<Instant>,
+    /// The ledger's side is not in doubt: what is in flight is settled before the recovery.
+    feed_ended: bool,
 }
 
 /// Sequence and server time of a ledger entry; `None` if it could not be read now.
@@ -165,6 +170,7 @@ impl<'a> Pump<'a> {
             last_progress: clock::monotonic(),
             settled_any: false,
             draining_since: None,
+            feed_ended: false,
         })
     }
 
@@ -209,7 +215,7 @@ impl<'a> Pump<'a> {
         tick: &mut tokio::time::Interval,
     ) -> Happened {
         let draining = self.draining_since.is_some();
-        let wants_input = self.engine.wants_input() && !draining;
+        let wants_input = self.engine.wants_input() && !draining && !self.feed_ended;
         let pause_at = self.pause_at;
         let batches = async {
             match &mut self.input {
@@ -269,7 +275,8 @@ impl<'a> Pump<'a> {
             Happened::Anchor(anchor) => self.on_anchor(anchor),
             Happened::Actions(Some(decoded)) => self.on_actions(decoded).await?,
             Happened::Actions(None) => {
-                return Err(Halt::Recover("feed", String::new()));
+                self.feed_ended = true;
+                self.on(Event::Pause).await?;
             }
             Happened::Pause => {
                 self.pause_at = None;
@@ -359,7 +366,10 @@ impl<'a> Pump<'a> {
         let waited = self.last_progress.elapsed();
         if self.engine.awaits_ledger() && waited > LEDGER_DEADLINE {
             let why = format!("the ledger has not answered for {waited:.0?}");
-            return Err(Halt::Recover("ledger_timeout", why));
+            return Err(match self.connection.denied() {
+                Some(_) => self.refused(&why),
+                None => Halt::Recover("ledger_timeout", why),
+            });
         }
         self.anchor();
         let stats = self.worker.table.stats();
@@ -406,10 +416,7 @@ impl<'a> Pump<'a> {
                 return Err(Halt::Recover("fenced", why));
             }
             Command::Recover(Cause::Refused(why)) => {
-                return Err(Halt::Recover(
-                    "ledger_refused",
-                    format!("the ledger takes no more: {why}"),
-                ));
+                return Err(self.refused(&why));
             }
             Command::Recover(Cause::InputChanged) => {
                 let why = "its sequences went back".to_owned();
@@ -417,6 +424,17 @@ impl<'a> Pump<'a> {
             }
         }
         Ok(())
+    }
+
+    /// An append that the server forbids shows as a gap in the batch, or as silence.
+    fn refused(&self, why: &str) -> Halt {
+        match self.connection.denied() {
+            Some(denied) => Halt::Stop(anyhow::anyhow!("the ledger can't be written: {denied}")),
+            None => Halt::Recover(
+                "ledger_refused",
+                format!("the ledger refused an append: {why}"),
+            ),
+        }
     }
 
     fn await_clock(&self, source: &crate::gate::source::Source) {
@@ -435,23 +453,10 @@ impl<'a> Pump<'a> {
             self.worker.health.set(Status::Leading);
         }
         self.settled_any = true;
-        let (mut accepted, mut duplicates) = (0, 0);
-        let now_ns = clock::wall_ns();
-        let mut seconds = Vec::with_capacity(settled.outcomes.len());
-        for (_, time_ns, outcome) in &settled.outcomes {
-            match outcome {
-                Outcome::Accepted => accepted += 1,
-                Outcome::Duplicate => duplicates += 1,
-                Outcome::Rejected(reason) => self.worker.metrics.rejected(*reason, 1),
-            }
-            seconds.push(now_ns.saturating_sub(*time_ns) as f64 / 1e9);
-        }
         let metrics = &self.worker.metrics;
-        metrics.accepted(accepted);
-        metrics.duplicates(duplicates);
-        metrics.decision_durations(&seconds);
         metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));
         metrics.set_ledger_sequence(settled.ledger_sequence);
+        self.worker.count(&settled.outcomes);
         let Some((last, ..)) = settled.outcomes.last().copied() else {
             return;
         };
@@ -537,6 +542,7 @@ impl<'a> Pump<'a> {
         let settled = self.engine.is_settled();
         let worker = self.worker;
         drop(self.committer);
+        memory.unsettled = self.engine.into_unsettled();
         if settled && matches!(end, End::Stopped) {
             let commit = Commit {
                 puts: Vec::new(),
@@ -551,9 +557,9 @@ impl<'a> Pump<'a> {
         };
         memory.learn(highest, &end);
         match end {
-            End::Recover { cause: "feed", .. } if broken.denied => End::Denied(broken.why),
+            End::Recover { cause: FEED, .. } if broken.denied => End::Denied(broken.why),
             End::Recover {
-                cause: "feed",
+                cause: FEED,
                 settled_any,
                 ..
             } => End::Recover {
@@ -583,5 +589,25 @@ fn original_digest(
              not the one that the table has applied. Restore the right ledger stream.",
             found.sequence
         ))),
+    }
+}
+
+impl Worker {
+    /// Counts positions that are in the ledger and in the table.
+    pub(super) fn count(&self, outcomes: &[(u64, TimeNs, Outcome)]) {
+        let (mut accepted, mut duplicates) = (0, 0);
+        let now_ns = clock::wall_ns();
+        let mut seconds = Vec::with_capacity(outcomes.len());
+        for (_, time_ns, outcome) in outcomes {
+            match outcome {
+                Outcome::Accepted => accepted += 1,
+                Outcome::Duplicate => duplicates += 1,
+                Outcome::Rejected(reason) => self.metrics.rejected(*reason, 1),
+            }
+            seconds.push(now_ns.saturating_sub(*time_ns) as f64 / 1e9);
+        }
+        self.metrics.accepted(accepted);
+        self.metrics.duplicates(duplicates);
+        self.metrics.decision_durations(&seconds);
     }
 }

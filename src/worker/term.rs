@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::holding::{self, Holding};
 use super::pump::{End, Pump};
 use super::{Backoff, Trouble, Worker, clock};
-use crate::gate::engine::fold;
 use crate::gate::engine::recovery::Recovered;
+use crate::gate::engine::{Outcome, fold};
 use crate::gate::entry::{self, Entry, Leading, LeadingInput, Limits};
 use crate::gate::rules::RuleTexts;
+use crate::gate::source::TimeNs;
 use crate::http::Status;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
@@ -22,7 +23,7 @@ use crate::table::KeyTable;
 const TERM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A feed that brought so many sequences was not stopped by what stopped the one before.
-const FAR: u64 = 1000;
+const FAR: u64 = 10_000;
 
 /// What one recovery hands to the next.
 #[derive(Default)]
@@ -31,8 +32,12 @@ pub(super) struct Memory {
     pub highest_seen: u64,
     /// Feeds that broke in a row without getting far.
     pub breaks_in_a_row: u32,
+    /// The last feed brought something new.
+    pub got_on: bool,
     /// Recoveries in this term.
     pub recoveries: u64,
+    /// What the last engine had decided and not settled.
+    pub unsettled: Vec<(u64, TimeNs, Outcome)>,
     /// Why the last try settled nothing; until one does, the gate is not ready.
     pub unproven: Option<String>,
 }
@@ -87,7 +92,7 @@ impl Worker {
                     memory.recoveries += 1;
                     tracing::warn!(cause, why, count = memory.recoveries, "recovering");
                     self.metrics.recovery(cause);
-                    if settled_any {
+                    if settled_any || memory.got_on {
                         waiting = Backoff::default();
                         memory.unproven = None;
                     } else {
@@ -118,6 +123,14 @@ impl Worker {
             );
             *memory = Memory::default();
         }
+        let input = &self.config.input.stream;
+        let judged = recovered
+            .cursors
+            .position(input)
+            .map_or(0, |source| source.sequence);
+        let mut unsettled = std::mem::take(&mut memory.unsettled);
+        unsettled.retain(|(sequence, ..)| *sequence <= judged);
+        self.count(&unsettled);
         if led_since.is_none() || recovered.input_is_new {
             self.check_key_rules(connection).await?;
             self.append_leading(connection, &mut recovered).await?;
@@ -240,13 +253,22 @@ impl Memory {
     /// library can't read: the one after the last that it brought. Where that does not help, there are
     /// more of them: further each time.
     pub(super) fn raw_until(&self) -> u64 {
-        let more = (1_u64 << self.breaks_in_a_row.min(12)) - 2;
-        self.highest_seen.saturating_add(more)
+        let more = [0, 0, 256, 1024, 4096]
+            .get(self.breaks_in_a_row as usize)
+            .copied();
+        self.highest_seen.saturating_add(more.unwrap_or(16_384))
     }
 
     /// After a feed has ended.
     pub(super) fn learn(&mut self, highest: u64, end: &End) {
-        let broke = matches!(end, End::Recover { cause: "feed", .. });
+        let broke = matches!(
+            end,
+            End::Recover {
+                cause: super::pump::FEED,
+                ..
+            }
+        );
+        self.got_on = highest > self.highest_seen;
         let got_far = highest > self.highest_seen.saturating_add(FAR);
         self.breaks_in_a_row = match (broke, got_far) {
             (true, true) => 1,

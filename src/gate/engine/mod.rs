@@ -241,6 +241,17 @@ impl Engine {
         !self.sent.is_empty() || self.session.is_ending()
     }
 
+    /// What was decided and is not settled, in input order. After a recovery, those at or before the
+    /// recovered position are in the ledger, since a position is never judged differently.
+    pub fn into_unsettled(self) -> Vec<(u64, TimeNs, Outcome)> {
+        let committing = self.committing.into_iter().flat_map(|c| c.settled.outcomes);
+        let entries = self.stored.into_iter().chain(self.sent).chain(self.unsent);
+        committing
+            .chain(entries.flat_map(|entry| entry.outcomes))
+            .chain(self.stretch)
+            .collect()
+    }
+
     /// The positions that the table has.
     pub fn committed(&self) -> &Cursors {
         &self.committed
