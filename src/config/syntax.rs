@@ -219,7 +219,8 @@ fn is_host_and_port(address: &str) -> bool {
 
 /// A server's address as it may be shown: what is, or may be, a password or token is `***`.
 pub(super) fn masked(server: &str) -> String {
-    let is_scheme = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric());
+    // Anything else before a `://` may be a user name whose password begins with slashes.
+    let is_scheme = |text: &str| ["nats", "tls", "ws", "wss"].contains(&text);
     let (scheme, rest) = match server.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
         _ => (String::new(), server),
