@@ -169,11 +169,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let stop = CancellationToken::new();
     let cut = CancellationToken::new();
-    let limited = Limited {
-        listener,
-        places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-        cut: cut.clone(),
-    };
+    let limited =
+        Limited { listener, places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), cut: cut.clone() };
     // Also if this future is dropped.
     let (_stop_on_drop, _cut_on_drop) = (stop.clone().drop_guard(), cut.clone().drop_guard());
 
@@ -224,11 +221,7 @@ async fn render(State(shown): State<Shown>) -> Response {
 }
 
 fn answer(good: bool, status: &Status) -> Response {
-    let code = if good {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let code = if good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, format!("{status}\n")).into_response()
 }
 
@@ -259,11 +252,7 @@ impl Listener for Limited {
             // Cut off or too old, it is over.
             let _ = tokio::time::timeout(CONNECTION_LIFETIME, cut).await;
         };
-        let connection = Connection {
-            stream,
-            end: Some(Box::pin(end)),
-            _place: place,
-        };
+        let connection = Connection { stream, end: Some(Box::pin(end)), _place: place };
         (connection, peer)
     }
 

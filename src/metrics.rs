@@ -30,14 +30,11 @@ pub const RECOVERY_CAUSES: [&str; 8] = [
 ];
 
 /// Seconds. From a server next door to one that is far away, slow to sync, or just back.
-const DURATION_BUCKETS: [f64; 14] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const DURATION_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Actions; powers of 4.
-const BATCH_BUCKETS: [f64; 9] = [
-    1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0,
-];
+const BATCH_BUCKETS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0];
 
 /// A gauge of what is never negative.
 type Gauge = GenericGauge<AtomicU64>;
@@ -217,10 +214,8 @@ impl Numbers {
                 "oncegate_ledger_sequence",
                 "Ledger sequence that the key table has applied.",
             )?,
-            inflight: made.gauge(
-                "oncegate_inflight_actions",
-                "Actions taken in and not yet committed.",
-            )?,
+            inflight: made
+                .gauge("oncegate_inflight_actions", "Actions taken in and not yet committed.")?,
             leading: made.gauge("oncegate_leading", "1 if this instance leads, else 0.")?,
             table_keys: made.gauge("oncegate_table_keys", "Keys in the key table, estimated.")?,
             table_bytes: made.gauge("oncegate_table_bytes", "Size of the key table on disk.")?,
@@ -242,11 +237,8 @@ impl Numbers {
 
 impl Actions {
     fn new(made: &Maker<'_>) -> prometheus::Result<Self> {
-        let family = made.counters(
-            "oncegate_actions_total",
-            "Committed verdicts.",
-            &["verdict", "reason"],
-        )?;
+        let family =
+            made.counters("oncegate_actions_total", "Committed verdicts.", &["verdict", "reason"])?;
         let child = |labels: [&str; 2]| family.get_metric_with_label_values(&labels);
         Ok(Self {
             accepted: child(["accepted", ""])?,
@@ -263,10 +255,7 @@ impl Actions {
         match self.rejected.get(reason as usize) {
             Some(counter) => counter.inc_by(n),
             // A reason that is not in `Reason::ALL` is counted all the same.
-            None => self
-                .family
-                .with_label_values(&["rejected", reason.as_str()])
-                .inc_by(n),
+            None => self.family.with_label_values(&["rejected", reason.as_str()]).inc_by(n),
         }
     }
 }
@@ -336,9 +325,5 @@ impl Maker<'_> {
 
 /// Infinity too would spoil the histogram's sum for good.
 fn not_negative(seconds: f64) -> f64 {
-    if seconds.is_finite() && seconds > 0.0 {
-        seconds
-    } else {
-        0.0
-    }
+    if seconds.is_finite() && seconds > 0.0 { seconds } else { 0.0 }
 }

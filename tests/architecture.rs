@@ -10,9 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("src")
-        .join(folder);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(folder);
     let mut found = Vec::new();
     let mut folders = vec![root];
     while let Some(folder) = folders.pop() {
@@ -25,10 +23,7 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
             }
         }
     }
-    assert!(
-        found.len() > 2,
-        "{folder} has moved: this test looks at nothing"
-    );
+    assert!(found.len() > 2, "{folder} has moved: this test looks at nothing");
     found
 }
 
@@ -78,8 +73,5 @@ fn the_edges_do_not_know_each_other() {
 
 #[test]
 fn only_the_edges_know_their_libraries() {
-    assert_eq!(
-        offences("worker", &["async_nats", "rocksdb::"]),
-        Vec::<String>::new()
-    );
+    assert_eq!(offences("worker", &["async_nats", "rocksdb::"]), Vec::<String>::new());
 }

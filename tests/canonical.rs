@@ -1,11 +1,7 @@
 //! The canonical form against an independent and slow account of the same rules, built on
 //! `serde_json`, and the examples of the contract.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,10 +72,7 @@ mod examples {
             ("1e400000000", "1e400000001"),
             ("1e400000000", "-1e400000000"),
             ("1e-400000000", "0"),
-            (
-                "1e99999999999999999999999999999999999",
-                "1e-99999999999999999999999999999999999",
-            ),
+            ("1e99999999999999999999999999999999999", "1e-99999999999999999999999999999999999"),
             ("123", "12.3"),
             ("123", "-123"),
         ] {
@@ -148,10 +141,7 @@ mod examples {
                 let tab = form(format!("\"{plain}\\t{rest}\""));
                 assert_eq!(
                     tab,
-                    format!("\"{plain}\t{rest}")
-                        .bytes()
-                        .chain([0xFF])
-                        .collect::<Vec<_>>()
+                    format!("\"{plain}\t{rest}").bytes().chain([0xFF]).collect::<Vec<_>>()
                 );
             }
         }
@@ -183,13 +173,8 @@ mod examples {
         for text in without_space.split_whitespace().chain(others) {
             assert!(strict(text).is_err(), "{text:?}");
         }
-        let not_utf8: [&[u8]; 5] = [
-            b"\"\xFF\"",
-            b"\"\xC0\x80\"",
-            b"\"\xED\xA0\x80\"",
-            b"1\xFF",
-            b"\xFF\xFE1\0",
-        ];
+        let not_utf8: [&[u8]; 5] =
+            [b"\"\xFF\"", b"\"\xC0\x80\"", b"\"\xED\xA0\x80\"", b"1\xFF", b"\xFF\xFE1\0"];
         for bytes in not_utf8 {
             assert!(strict(bytes).is_err(), "{bytes:?}");
         }
@@ -199,10 +184,7 @@ mod examples {
     fn a_refusal_says_where_and_why_and_not_what() {
         let error = strict(r#"{"secret": tru}"#).unwrap_err();
         assert_eq!(error.offset, 11);
-        assert_eq!(
-            error.to_string(),
-            "not strict JSON at byte 11: neither true, false nor null"
-        );
+        assert_eq!(error.to_string(), "not strict JSON at byte 11: neither true, false nor null");
         assert_eq!(refusal("\u{feff}{}"), "a byte order mark");
         assert_eq!(refusal(r#"{"a":1,"a":1}"#), "a member name is repeated");
         assert_eq!(refusal("\"\u{1}\""), "a control character in a string");
@@ -255,14 +237,8 @@ mod examples {
         ] {
             assert_eq!(form_without(&ignore, text), without, "{text}");
         }
-        assert_ne!(
-            form_without(&ignore, r#"{"a":{"c":1},"list":[{"y":2}],"x":1}"#),
-            without
-        );
-        assert_ne!(
-            form_without(&ignore, r#"{"a":{"c":2},"list":[{"y":2}]}"#),
-            without
-        );
+        assert_ne!(form_without(&ignore, r#"{"a":{"c":1},"list":[{"y":2}],"x":1}"#), without);
+        assert_ne!(form_without(&ignore, r#"{"a":{"c":2},"list":[{"y":2}]}"#), without);
     }
 
     #[test]
@@ -270,10 +246,7 @@ mod examples {
         assert_eq!(form_without(&["/0"], "[1,2]"), form("[2]"));
         assert_eq!(form_without(&["/1", "/2"], "[1,2,3,4]"), form("[1,4]"));
         assert_eq!(form_without(&["/*"], "[1,[2],3]"), form("[]"));
-        assert_eq!(
-            form_without(&["/*/1"], "[[1,2],[3,4,5],{\"1\":0}]"),
-            form("[[1],[3,5],{}]")
-        );
+        assert_eq!(form_without(&["/*/1"], "[[1,2],[3,4,5],{\"1\":0}]"), form("[[1],[3,5],{}]"));
     }
 
     #[test]
@@ -289,20 +262,8 @@ mod examples {
             form_without(&["/00"], text),
             left(r#""a/b":1,"m~n":2,"~1":3,"*":4,"":5,"0":6"#)
         );
-        for not_an_index in [
-            "/00",
-            "/-",
-            "/+0",
-            "/1",
-            "/ 0",
-            "/",
-            "/99999999999999999999999",
-        ] {
-            assert_eq!(
-                form_without(&[not_an_index], "[1]"),
-                form("[1]"),
-                "{not_an_index}"
-            );
+        for not_an_index in ["/00", "/-", "/+0", "/1", "/ 0", "/", "/99999999999999999999999"] {
+            assert_eq!(form_without(&[not_an_index], "[1]"), form("[1]"), "{not_an_index}");
         }
         let exact = Pattern::from(Pointer::parse("/*").unwrap());
         let scanned = scan(text.as_bytes(), &Plan::new(vec![exact], vec![])).unwrap();
@@ -318,18 +279,9 @@ mod examples {
 
     #[test]
     fn ignored_parts_are_strict_too() {
-        for ignored in [
-            r#"{"x":1,"x":1}"#,
-            r#""\ud800""#,
-            "01",
-            "[1,]",
-            &nested(128),
-        ] {
+        for ignored in [r#"{"x":1,"x":1}"#, r#""\ud800""#, "01", "[1,]", &nested(128)] {
             let text = format!("{{\"a\":{ignored}}}");
-            assert!(
-                scan(text.as_bytes(), &plan(&["/a"], &[])).is_err(),
-                "{text}"
-            );
+            assert!(scan(text.as_bytes(), &plan(&["/a"], &[])).is_err(), "{text}");
             assert!(scan(text.as_bytes(), &plan(&[""], &[])).is_err(), "{text}");
         }
         let twice = r#"{"a":1,"b":2,"a":1}"#;
@@ -366,11 +318,7 @@ mod examples {
         for ignore in [&[][..], &["/list", "/key"], &[""]] {
             let scanned = scan(text.as_bytes(), &plan(ignore, &asked)).unwrap();
             assert_eq!(scanned.captured, expected);
-            assert_eq!(
-                scanned.canonical,
-                form_without(ignore, text),
-                "reading changes nothing"
-            );
+            assert_eq!(scanned.canonical, form_without(ignore, text), "reading changes nothing");
         }
         let whole = scan(b"\"x\"", &plan(&[], &[""])).unwrap();
         assert_eq!(whole.captured, [text_of("x")]);
@@ -427,10 +375,7 @@ mod slow {
             Value::String(text) => Slow::Text(text.clone()),
             Value::Array(list) => Slow::List(list.iter().map(slow).collect()),
             Value::Object(members) => Slow::Object(
-                members
-                    .iter()
-                    .map(|(name, value)| (name.clone(), slow(value)))
-                    .collect(),
+                members.iter().map(|(name, value)| (name.clone(), slow(value))).collect(),
             ),
         }
     }
@@ -478,10 +423,8 @@ mod slow {
         };
         match value {
             Value::Array(list) => {
-                let kept = list
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(i, value)| keep(&i.to_string(), value));
+                let kept =
+                    list.iter().enumerate().filter_map(|(i, value)| keep(&i.to_string(), value));
                 kept.collect()
             }
             Value::Object(members) => {
@@ -563,11 +506,7 @@ mod slow {
 enum Json {
     Null,
     Bool(bool),
-    Number {
-        negative: bool,
-        digits: String,
-        places: i32,
-    },
+    Number { negative: bool, digits: String, places: i32 },
     Text(String),
     List(Vec<Json>),
     Object(BTreeMap<String, Json>),
@@ -624,11 +563,9 @@ impl Whim {
         match json {
             Json::Null => "null".to_owned(),
             Json::Bool(bool) => bool.to_string(),
-            Json::Number {
-                negative,
-                digits,
-                places,
-            } => self.spell_number(*negative, digits, *places),
+            Json::Number { negative, digits, places } => {
+                self.spell_number(*negative, digits, *places)
+            }
             Json::Text(text) => self.spell_text(text),
             Json::List(list) => {
                 let list: Vec<_> = list.iter().map(|element| self.spell(element)).collect();
@@ -691,22 +628,14 @@ impl Whim {
             trimmed => trimmed,
         };
         let exponent = fraction.len() as i32 - places;
-        let mut spelled = if negative {
-            "-".to_owned()
-        } else {
-            String::new()
-        };
+        let mut spelled = if negative { "-".to_owned() } else { String::new() };
         spelled.push_str(whole);
         if !fraction.is_empty() {
             spelled = spelled + "." + fraction;
         }
         if exponent != 0 || self.below(3) == 0 {
             spelled.push_str(["e", "E"][self.below(2)]);
-            spelled.push_str(if exponent < 0 {
-                "-"
-            } else {
-                ["", "+"][self.below(2)]
-            });
+            spelled.push_str(if exponent < 0 { "-" } else { ["", "+"][self.below(2)] });
             spelled.push_str(&"0".repeat(self.below(3)));
             spelled.push_str(&exponent.unsigned_abs().to_string());
         }

@@ -27,9 +27,7 @@ fn file(text: &str) -> (TempDir, PathBuf) {
 }
 
 fn vars(env: &[(&str, &str)]) -> Vec<(String, String)> {
-    env.iter()
-        .map(|(k, v)| (k.to_string(), v.to_string()))
-        .collect()
+    env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect()
 }
 
 fn load(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
@@ -45,11 +43,7 @@ fn good(text: &str, env: &[(&str, &str)]) -> Config {
 fn refused(text: &str, env: &[(&str, &str)]) -> Vec<String> {
     match load(text, env) {
         Ok(_) => Vec::new(),
-        Err(errors) => errors
-            .problems()
-            .iter()
-            .map(|p| p.setting.clone())
-            .collect(),
+        Err(errors) => errors.problems().iter().map(|p| p.setting.clone()).collect(),
     }
 }
 
@@ -83,10 +77,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!((c.input.stream.as_str(), c.input.replicas), ("ACTIONS", 1));
     assert_eq!(c.input.subjects, ["actions.>"]);
     assert_eq!(c.input.max_age, Duration::from_hours(30 * 24));
-    assert_eq!(
-        c.key.from,
-        ["header:Idempotency-Key", "json:/idempotency_key"]
-    );
+    assert_eq!(c.key.from, ["header:Idempotency-Key", "json:/idempotency_key"]);
     assert!(c.key.scope.is_empty() && c.payload.ignore.is_empty());
     assert_eq!((c.key.max_bytes, c.key.missing), (255, MissingKey::Reject));
     assert_eq!(c.payload.compare, Compare::Auto);
@@ -166,28 +157,16 @@ fn every_setting_has_a_variable() {
     for setting in EVERY_SETTING {
         let variable = format!("ONCEGATE__{}", setting.replace('.', "__").to_uppercase());
         let shown = load("", &[(&variable, " ")]).err().map(|e| e.to_string());
-        assert!(
-            !shown.unwrap_or_default().contains("no such setting"),
-            "{variable}"
-        );
+        assert!(!shown.unwrap_or_default().contains("no such setting"), "{variable}");
     }
 }
 
 #[test]
 fn environment_over_file_over_defaults() {
     let text = "name = 'a'\n[input]\nreplicas = 3\nstream = 'FROM_FILE'\n";
-    let c = good(
-        text,
-        &[
-            ("ONCEGATE__INPUT__REPLICAS", "5"),
-            ("ONCEGATE__MANAGE", "false"),
-        ],
-    );
+    let c = good(text, &[("ONCEGATE__INPUT__REPLICAS", "5"), ("ONCEGATE__MANAGE", "false")]);
     assert_eq!((c.name.as_str(), c.manage), ("a", false));
-    assert_eq!(
-        (c.input.replicas, c.input.stream.as_str()),
-        (5, "FROM_FILE")
-    );
+    assert_eq!((c.input.replicas, c.input.stream.as_str()), (5, "FROM_FILE"));
     assert_eq!(c.ledger.replicas, 1);
 }
 
@@ -204,10 +183,7 @@ fn lists_in_variables_are_split_at_commas() {
     assert_eq!(c.nats.servers, ["a", "tls://b:1"]);
     assert_eq!(c.key.from, ["header:X", "json:/y"]);
     assert!(c.key.scope.is_empty());
-    assert_eq!(
-        refused("", &[("ONCEGATE__KEY__FROM", "header:X,")]),
-        ["key.from"]
-    );
+    assert_eq!(refused("", &[("ONCEGATE__KEY__FROM", "header:X,")]), ["key.from"]);
 }
 
 #[test]
@@ -215,16 +191,10 @@ fn nats_url_is_used_where_nothing_else_names_a_server() {
     let url = ("NATS_URL", "nats://u:1");
     let set = ("ONCEGATE__NATS__SERVERS", "e");
     assert_eq!(good("", &[url]).nats.servers, ["nats://u:1"]);
-    assert_eq!(
-        good("[nats]\ndomain = 'd'", &[url]).nats.servers,
-        ["nats://u:1"]
-    );
+    assert_eq!(good("[nats]\ndomain = 'd'", &[url]).nats.servers, ["nats://u:1"]);
     assert_eq!(good("[nats]\nservers = ['f']", &[url]).nats.servers, ["f"]);
     assert_eq!(good("", &[url, set]).nats.servers, ["e"]);
-    assert_eq!(
-        good("", &[("NATS_URL", "")]).nats.servers,
-        ["nats://127.0.0.1:4222"]
-    );
+    assert_eq!(good("", &[("NATS_URL", "")]).nats.servers, ["nats://127.0.0.1:4222"]);
     assert!(told("", &[("NATS_URL", "http://x")]).contains("(environment variable NATS_URL)"));
 }
 
@@ -233,10 +203,7 @@ fn the_argument_goes_before_the_variable_that_names_a_file() {
     let (_a, argument) = file("name = 'argument'");
     let (_b, variable) = file("name = 'variable'");
     let env = vars(&[("ONCEGATE_CONFIG", variable.to_str().unwrap())]);
-    assert_eq!(
-        Config::load(Some(&argument), env.clone()).unwrap().name,
-        "argument"
-    );
+    assert_eq!(Config::load(Some(&argument), env.clone()).unwrap().name, "argument");
     assert_eq!(Config::load(None, env).unwrap().name, "variable");
     // Tests run in the package's directory, where the shipped file is.
     assert_eq!(Config::load(None, vars(&[])).unwrap(), good("", &[]));
@@ -248,17 +215,11 @@ fn a_file_that_is_named_must_exist() {
     let by_argument = Config::load(Some(Path::new(missing)), vars(&[])).unwrap_err();
     let by_variable = Config::load(None, vars(&[("ONCEGATE_CONFIG", missing)])).unwrap_err();
     assert_eq!(by_argument.problems()[0].origin, Origin::Argument);
-    assert_eq!(
-        by_variable.problems()[0].origin,
-        Origin::Variable("ONCEGATE_CONFIG".into())
-    );
+    assert_eq!(by_variable.problems()[0].origin, Origin::Variable("ONCEGATE_CONFIG".into()));
     for errors in [by_argument, by_variable] {
         assert_eq!(errors.problems().len(), 1);
         let text = errors.to_string();
-        assert!(
-            text.contains("configuration file = \"no/such/file.toml\" ("),
-            "{text}"
-        );
+        assert!(text.contains("configuration file = \"no/such/file.toml\" ("), "{text}");
         assert!(text.contains("cannot be read: No such file"), "{text}");
     }
     let (dir, _path) = file("");
@@ -281,10 +242,7 @@ fn foreign_variables_are_left_alone() {
 #[test]
 fn a_syntax_error_tells_line_and_column_and_never_the_line_itself() {
     for (text, place) in [
-        (
-            "name = 'a'\n[nats]\npassword = hunter2\n",
-            "line 3, column 12",
-        ),
+        ("name = 'a'\n[nats]\npassword = hunter2\n", "line 3, column 12"),
         ("name = 'é' hunter2", "line 1, column 12"),
         ("a = 1\na = 'hunter2'", "line 2, column 1"),
     ] {
@@ -298,11 +256,7 @@ fn a_syntax_error_tells_line_and_column_and_never_the_line_itself() {
 
 #[test]
 fn where_the_file_cannot_be_read_the_environment_is_still_checked() {
-    let env = [
-        ("ONCEGATE__NAME", "Bad"),
-        ("ONCEGATE__NAMES", "x"),
-        ("ONCEGATE__NATS__USER", "u"),
-    ];
+    let env = [("ONCEGATE__NAME", "Bad"), ("ONCEGATE__NAMES", "x"), ("ONCEGATE__NATS__USER", "u")];
     assert_eq!(refused("]", &env), ["configuration file", "name", "names"]);
 }
 
@@ -310,10 +264,7 @@ fn where_the_file_cannot_be_read_the_environment_is_still_checked() {
 fn all_that_is_wrong_is_told_at_once_a_line_each() {
     let text = "[retention]\nwindow = '7x'\nclock_skew = 3\n[input]\nreplicas = 6\nsubjects = ['a..b', 'c d']\n";
     let (_dir, path) = file(text);
-    let env = vars(&[
-        ("ONCEGATE__MANAGE", "yes"),
-        ("ONCEGATE__KEY__MISSING", "drop\nit"),
-    ]);
+    let env = vars(&[("ONCEGATE__MANAGE", "yes"), ("ONCEGATE__KEY__MISSING", "drop\nit")]);
     let told = Config::load(Some(&path), env).unwrap_err().to_string();
     let path = path.display();
     let lines: Vec<&str> = told.lines().collect();
@@ -333,10 +284,7 @@ fn all_that_is_wrong_is_told_at_once_a_line_each() {
         format!("  retention.clock_skew = 3 ({path}): not a text; allowed: "),
         r#"  key.missing = "drop\nit" (environment variable ONCEGATE__KEY__MISSING): "#.to_owned(),
     ] {
-        assert!(
-            lines.iter().any(|line| line.starts_with(&begin)),
-            "{begin}\nin {told}"
-        );
+        assert!(lines.iter().any(|line| line.starts_with(&begin)), "{begin}\nin {told}");
     }
     assert!(told.contains("from 100ms to 10years"), "{told}");
     assert!(self::told("name = ''", &[]).starts_with("1 setting is not usable:\n"));
@@ -352,21 +300,12 @@ fn unknown_settings_are_refused_with_the_name_that_was_meant() {
         ("[key]\nwindow = '7d'", "key.window ("),
     ] {
         let told = told(text, &[]);
-        assert!(
-            told.contains(&format!("  {line}")) && told.contains("did you mean"),
-            "{told}"
-        );
+        assert!(told.contains(&format!("  {line}")) && told.contains("did you mean"), "{told}");
     }
     for (text, meant) in [
         ("nmae = 'a'", "did you mean name?"),
-        (
-            "[retention]\nwidow = '7d'",
-            "did you mean retention.window?",
-        ),
-        (
-            "[natz]\nservers = ['a']",
-            "no such section; did you mean nats?",
-        ),
+        ("[retention]\nwidow = '7d'", "did you mean retention.window?"),
+        ("[natz]\nservers = ['a']", "no such section; did you mean nats?"),
         ("[nats]\nwindow = '7d'", "did you mean retention.window?"),
         ("nats = 3", "a section, not a setting"),
         ("[zzzzz]\na = 1", "no such section"),
@@ -382,10 +321,7 @@ fn unknown_settings_are_refused_with_the_name_that_was_meant() {
         ("ONCEGATE__WINDOW", "ONCEGATE__RETENTION__WINDOW"),
     ] {
         let told = told("", &[(variable, "hunter2")]);
-        assert!(
-            told.contains(&format!("environment variable {variable}")),
-            "{told}"
-        );
+        assert!(told.contains(&format!("environment variable {variable}")), "{told}");
         assert!(told.contains(&format!("did you mean {meant}?")), "{told}");
         assert!(!told.contains("hunter2"), "{told}");
     }
@@ -403,11 +339,7 @@ fn a_value_of_another_type_is_refused() {
         ("http.listen", ["8687", "false", "[]", "{}"]),
     ] {
         for value in values {
-            assert_eq!(
-                refused(&one(setting, value), &[]),
-                [setting],
-                "{setting} = {value}"
-            );
+            assert_eq!(refused(&one(setting, value), &[]), [setting], "{setting} = {value}");
         }
     }
 }
@@ -416,30 +348,12 @@ fn a_value_of_another_type_is_refused() {
 
 #[test]
 fn secrets_come_from_the_environment_and_are_never_shown() {
-    let c = good(
-        "",
-        &[
-            ("ONCEGATE__NATS__USER", "u"),
-            ("ONCEGATE__NATS__PASSWORD", "hunter2"),
-        ],
-    );
-    assert_eq!(
-        c.nats.password.as_ref().map(Secret::expose),
-        Some("hunter2")
-    );
+    let c = good("", &[("ONCEGATE__NATS__USER", "u"), ("ONCEGATE__NATS__PASSWORD", "hunter2")]);
+    assert_eq!(c.nats.password.as_ref().map(Secret::expose), Some("hunter2"));
     assert!(!format!("{c:?}").contains("hunter2"));
     assert_eq!(format!("{0} {0:?}", c.nats.password.unwrap()), "*** ***");
-    let c = good(
-        "",
-        &[
-            ("ONCEGATE__NATS__TOKEN", "t"),
-            ("ONCEGATE__NATS__PASSWORD", ""),
-        ],
-    );
-    assert_eq!(
-        (c.nats.token, c.nats.password),
-        (Some(Secret::new("t")), None)
-    );
+    let c = good("", &[("ONCEGATE__NATS__TOKEN", "t"), ("ONCEGATE__NATS__PASSWORD", "")]);
+    assert_eq!((c.nats.token, c.nats.password), (Some(Secret::new("t")), None));
 }
 
 #[test]
@@ -462,10 +376,7 @@ fn secrets_in_the_file_are_refused_even_if_a_variable_overrides_them() {
 #[test]
 fn a_login_in_an_address_is_refused_and_masked() {
     for (server, shown) in [
-        (
-            "nats://bob:hunter2@host:4222",
-            "\"nats://bob:***@host:4222\"",
-        ),
+        ("nats://bob:hunter2@host:4222", "\"nats://bob:***@host:4222\""),
         ("bob:hunter2@host", "\"bob:***@host\""),
         ("nats://hunter2@host", "\"nats://***@host\""),
         ("nats://bob:hunter2/@x@host", "\"nats://bob:***@host\""),
@@ -487,18 +398,10 @@ fn a_login_in_an_address_is_refused_and_masked() {
 // ----------------------------------------------------------------------------------- single rules
 
 /// A setting, values as TOML that are taken, and some that are not.
-type Rule = (
-    &'static str,
-    &'static [&'static str],
-    &'static [&'static str],
-);
+type Rule = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const RULES: &[Rule] = &[
-    (
-        "name",
-        &["'a'", "'a-b_9'"],
-        &["''", "'A'", "'9a'", "'a.b'", "'é'", "'_a'"],
-    ),
+    ("name", &["'a'", "'a-b_9'"], &["''", "'A'", "'9a'", "'a.b'", "'é'", "'_a'"]),
     (
         "nats.servers",
         &[
@@ -531,16 +434,8 @@ const RULES: &[Rule] = &[
             "['h:1:2']",
         ],
     ),
-    (
-        "nats.domain",
-        &["''", "'hub'", "'a.b'"],
-        &["'a b'", "'*'", "'a.'"],
-    ),
-    (
-        "nats.inbox_prefix",
-        &["'_X'", "'a.b'"],
-        &["''", "'a.'", "'*'", "'a.>'", "'$a'", "'a b'"],
-    ),
+    ("nats.domain", &["''", "'hub'", "'a.b'"], &["'a b'", "'*'", "'a.'"]),
+    ("nats.inbox_prefix", &["'_X'", "'a.b'"], &["''", "'a.'", "'*'", "'a.>'", "'$a'", "'a b'"]),
     (
         "input.stream",
         &["'A'", "'a-b'", "'é'"],
@@ -548,14 +443,7 @@ const RULES: &[Rule] = &[
     ),
     (
         "input.subjects",
-        &[
-            "['a']",
-            "['a.*.b']",
-            "['a.>']",
-            "['a.$x']",
-            "['a', 'b.*']",
-            "['*']",
-        ],
+        &["['a']", "['a.*.b']", "['a.>']", "['a.$x']", "['a', 'b.*']", "['*']"],
         &[
             "[]",
             "['']",
@@ -576,19 +464,10 @@ const RULES: &[Rule] = &[
     ),
     ("input.replicas", &["1", "5"], &["0", "6", "-1"]),
     ("ledger.replicas", &["1", "3"], &["0", "6"]),
-    (
-        "input.max_age",
-        &["'0s'", "'100ms'", "'1y'"],
-        &["''", "'99ms'", "'1'", "'101y'", "'-1s'"],
-    ),
+    ("input.max_age", &["'0s'", "'100ms'", "'1y'"], &["''", "'99ms'", "'1'", "'101y'", "'-1s'"]),
     (
         "key.from",
-        &[
-            "['header:X']",
-            "['json:/a']",
-            "['json:/']",
-            "['json:/a~0b~1c', 'json:/a']",
-        ],
+        &["['header:X']", "['json:/a']", "['json:/']", "['json:/a~0b~1c', 'json:/a']"],
         &[
             "[]",
             "['']",
@@ -609,11 +488,7 @@ const RULES: &[Rule] = &[
     ),
     (
         "key.scope",
-        &[
-            "[]",
-            "['subject:1', 'subject:12', 'header:X', 'json:/t']",
-            "['json:/a', 'json:/A']",
-        ],
+        &["[]", "['subject:1', 'subject:12', 'header:X', 'json:/t']", "['json:/a', 'json:/A']"],
         &[
             "['subject:0']",
             "['subject:']",
@@ -624,16 +499,8 @@ const RULES: &[Rule] = &[
         ],
     ),
     ("key.max_bytes", &["1", "255"], &["0", "256"]),
-    (
-        "key.missing",
-        &["'reject'", "'forward'"],
-        &["''", "'Reject'"],
-    ),
-    (
-        "payload.compare",
-        &["'auto'", "'json'", "'bytes'"],
-        &["''", "'text'"],
-    ),
+    ("key.missing", &["'reject'", "'forward'"], &["''", "'Reject'"]),
+    ("payload.compare", &["'auto'", "'json'", "'bytes'"], &["''", "'text'"]),
     (
         "payload.ignore",
         &["[]", "['/a', '/b/*/c', '/*']"],
@@ -644,27 +511,15 @@ const RULES: &[Rule] = &[
         &["'100ms'", "'1h 30m'", "'1h30m'", "'10y'"],
         &["''", "'99ms'", "'10y 1s'", "'7'", "'x'"],
     ),
-    (
-        "retention.clock_skew",
-        &["'0s'", "'1d'"],
-        &["''", "'1'", "'1000y'"],
-    ),
-    (
-        "ledger.max_age",
-        &["''", "'0s'", "'8d'", "'9d'"],
-        &["'7d 23h'", "'1ms'", "'x'", "'101y'"],
-    ),
+    ("retention.clock_skew", &["'0s'", "'1d'"], &["''", "'1'", "'1000y'"]),
+    ("ledger.max_age", &["''", "'0s'", "'8d'", "'9d'"], &["'7d 23h'", "'1ms'", "'x'", "'101y'"]),
     ("table.path", &["'x'", "'/var/lib/x y'"], &["''"]),
     (
         "http.listen",
         &["''", "'0.0.0.0:80'", "'[::]:0'"],
         &["'80'", "'localhost:80'", "':80'", "' '"],
     ),
-    (
-        "ha.takeover",
-        &["'500ms'", "'5m'"],
-        &["'499ms'", "'5m 1ms'", "'0s'"],
-    ),
+    ("ha.takeover", &["'500ms'", "'5m'"], &["'499ms'", "'5m 1ms'", "'0s'"]),
     (
         "answers.reply_prefixes",
         &["[]", "['_R.']", "['a.b.', 'a.']"],
@@ -706,14 +561,8 @@ fn each_setting_obeys_its_rule() {
 #[test]
 fn an_empty_optional_setting_is_absent() {
     let text = "[nats]\nuser = 'u'\ndomain = 'd'\n[http]\nlisten = ''\n[ledger]\nmax_age = '0s'";
-    let c = good(
-        text,
-        &[("ONCEGATE__NATS__USER", ""), ("ONCEGATE__NATS__DOMAIN", "")],
-    );
-    assert_eq!(
-        (c.nats.user, c.nats.domain, c.http.listen),
-        (None, None, None)
-    );
+    let c = good(text, &[("ONCEGATE__NATS__USER", ""), ("ONCEGATE__NATS__DOMAIN", "")]);
+    assert_eq!((c.nats.user, c.nats.domain, c.http.listen), (None, None, None));
     assert_eq!(c.ledger.max_age, Some(Duration::ZERO));
 }
 
@@ -727,10 +576,7 @@ fn named_files_must_be_readable() {
     };
     let c = good(&all(&path), &[]);
     assert_eq!(c.nats.tls_cert, Some(path.clone()));
-    assert_eq!(
-        refused(&all(&dir.path().join("none")), &[]).len(),
-        settings.len()
-    );
+    assert_eq!(refused(&all(&dir.path().join("none")), &[]).len(), settings.len());
     assert!(told(&all(dir.path()), &[]).contains("not a file"));
 }
 
@@ -765,10 +611,7 @@ fn at_most_one_login_and_a_whole_one() {
         (&[user, password, password_file], &["nats.password"]),
         (&[token, token_file], &["nats.token"]),
         (&[creds, nkey], &["nats.nkey_seed_file"]),
-        (
-            &[creds, user, password, token],
-            &["nats.user", "nats.token"],
-        ),
+        (&[creds, user, password, token], &["nats.user", "nats.token"]),
         (&[creds, user], &["nats.user", "nats.user"]),
         (&[cert], &["nats.tls_cert"]),
         (&[key], &["nats.tls_key"]),
@@ -781,15 +624,9 @@ fn at_most_one_login_and_a_whole_one() {
 #[test]
 fn what_is_itself_bad_brings_no_second_complaint() {
     for (text, expected) in [
-        (
-            "[nats]\nuser = 'u'\npassword_file = '/no/such'",
-            "nats.password_file",
-        ),
+        ("[nats]\nuser = 'u'\npassword_file = '/no/such'", "nats.password_file"),
         ("[nats]\ntls_cert = '/no/such'", "nats.tls_cert"),
-        (
-            "[retention]\nwindow = 'x'\n[ledger]\nmax_age = '1d'",
-            "retention.window",
-        ),
+        ("[retention]\nwindow = 'x'\n[ledger]\nmax_age = '1d'", "retention.window"),
         ("name = 'ACTIONS'", "name"),
         ("[nats]\ninbox_prefix = '_INBOX.'", "nats.inbox_prefix"),
     ] {
@@ -808,50 +645,26 @@ fn streams_and_subjects_are_kept_apart() {
         ("[input]\nstream = 'KV_oncegate'", &["input.stream"]),
         ("name = 'x'\n[input]\nstream = 'ONCEGATE'", &[]),
         ("name = 'actions'", &["input.stream", "name"]),
-        (
-            "[input]\nsubjects = ['oncegate.accepted.a']",
-            &["input.subjects"],
-        ),
+        ("[input]\nsubjects = ['oncegate.accepted.a']", &["input.subjects"]),
         ("[input]\nsubjects = ['oncegate.>']", &["input.subjects"]),
         ("[input]\nsubjects = ['oncegate']", &[]),
         ("[input]\nsubjects = ['oncegated.>']", &[]),
         ("[input]\nsubjects = ['a.*', 'a.b']", &["input.subjects"]),
         ("[input]\nsubjects = ['a.>', 'a.*.c']", &["input.subjects"]),
-        (
-            "[input]\nsubjects = ['a.*.c', 'a.b.*']",
-            &["input.subjects"],
-        ),
+        ("[input]\nsubjects = ['a.*.c', 'a.b.*']", &["input.subjects"]),
         ("[input]\nsubjects = ['a', 'a']", &["input.subjects"]),
         ("[input]\nsubjects = ['a', 'a.>', 'b.*', 'b.c.d']", &[]),
         ("[input]\nsubjects = ['_ONCEGATE.x']", &["input.subjects"]),
         ("[input]\nsubjects = ['_INBOX.x.>']", &["input.subjects"]),
         ("[nats]\ninbox_prefix = 'oncegate'", &["nats.inbox_prefix"]),
-        (
-            "[nats]\ninbox_prefix = 'oncegate.inbox'",
-            &["nats.inbox_prefix"],
-        ),
+        ("[nats]\ninbox_prefix = 'oncegate.inbox'", &["nats.inbox_prefix"]),
         ("[nats]\ninbox_prefix = '_INBOX'", &["nats.inbox_prefix"]),
-        (
-            "[nats]\ninbox_prefix = '_INBOX.gate'",
-            &["nats.inbox_prefix"],
-        ),
+        ("[nats]\ninbox_prefix = '_INBOX.gate'", &["nats.inbox_prefix"]),
         ("[nats]\ninbox_prefix = '_INBOXES'", &[]),
-        (
-            "[answers]\nreply_prefixes = ['_ONCEGATE.a.']",
-            &["answers.reply_prefixes"],
-        ),
-        (
-            "[answers]\nreply_prefixes = ['oncegate.']",
-            &["answers.reply_prefixes"],
-        ),
-        (
-            "[answers]\nreply_prefixes = ['oncegate.svc.']",
-            &["answers.reply_prefixes"],
-        ),
-        (
-            "[answers]\nreply_prefixes = ['actions.replies.']",
-            &["answers.reply_prefixes"],
-        ),
+        ("[answers]\nreply_prefixes = ['_ONCEGATE.a.']", &["answers.reply_prefixes"]),
+        ("[answers]\nreply_prefixes = ['oncegate.']", &["answers.reply_prefixes"]),
+        ("[answers]\nreply_prefixes = ['oncegate.svc.']", &["answers.reply_prefixes"]),
+        ("[answers]\nreply_prefixes = ['actions.replies.']", &["answers.reply_prefixes"]),
         // Where both are given, the later one in the order of the sections.
         (
             "[input]\nsubjects = ['r.a']\n[answers]\nreply_prefixes = ['r.']",

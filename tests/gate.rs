@@ -24,10 +24,7 @@ use proptest::prelude::*;
 
 fn texts() -> RuleTexts {
     RuleTexts {
-        key_from: vec![
-            "header:Idempotency-Key".into(),
-            "json:/idempotency_key".into(),
-        ],
+        key_from: vec!["header:Idempotency-Key".into(), "json:/idempotency_key".into()],
         key_scope: Vec::new(),
         key_max_bytes: 255,
         key_missing: "reject".into(),
@@ -42,11 +39,7 @@ fn raw(sequence: u64, seconds: i64, headers: &str, payload: &str) -> RawAction {
         lines => format!("NATS/1.0\r\n{lines}\r\n\r\n"),
     };
     RawAction {
-        source: Source {
-            stream: "ACTIONS".into(),
-            sequence,
-            time_ns: seconds * 1_000_000_000,
-        },
+        source: Source { stream: "ACTIONS".into(), sequence, time_ns: seconds * 1_000_000_000 },
         subject: "actions.pay".into(),
         subject_exact: true,
         headers: Headers::parse(block.as_bytes()),
@@ -66,15 +59,9 @@ impl Fold {
         let rules = Rules::new(texts).unwrap();
         let mut cursors = Cursors::default();
         let index = cursors.rules_index(rules.fingerprint());
-        cursors.in_force = Some(InForce {
-            window_ns: window_seconds * 1_000_000_000,
-            rules: index,
-        });
-        Self {
-            rules,
-            cursors,
-            keys: Default::default(),
-        }
+        cursors.in_force =
+            Some(InForce { window_ns: window_seconds * 1_000_000_000, rules: index });
+        Self { rules, cursors, keys: Default::default() }
     }
 
     fn judge(&mut self, raw: RawAction) -> String {
@@ -87,27 +74,17 @@ impl Fold {
         let sequence = self.cursors.ledger.sequence + 1;
         match verdict {
             Verdict::Accepted => {
-                let limits = Limits {
-                    message_bytes_max: 1 << 20,
-                };
+                let limits = Limits { message_bytes_max: 1 << 20 };
                 if let Err(rejection) = entry::accepted("oncegate", &action, limits) {
                     return rejection.reason.as_str().into();
                 }
                 let digest = action.digest.unwrap();
-                let entry = Entry::Accepted {
-                    source,
-                    key: action.key.clone(),
-                    digest,
-                };
-                self.keys
-                    .extend(fold::apply(&mut self.cursors, sequence, 0, &entry));
+                let entry = Entry::Accepted { source, key: action.key.clone(), digest };
+                self.keys.extend(fold::apply(&mut self.cursors, sequence, 0, &entry));
                 "accepted".into()
             }
             Verdict::Rejected(rejection) => {
-                let entry = Entry::Rejected {
-                    source,
-                    reason: rejection.reason,
-                };
+                let entry = Entry::Rejected { source, reason: rejection.reason };
                 fold::apply(&mut self.cursors, sequence, 0, &entry);
                 rejection.reason.as_str().into()
             }
@@ -124,12 +101,7 @@ fn expect(texts: RuleTexts, window_seconds: i64, rows: &[Row]) {
     let mut fold = Fold::new(texts, window_seconds);
     for (number, (second, headers, payload, verdict)) in rows.iter().enumerate() {
         let action = raw(number as u64 + 1, *second, headers, payload);
-        assert_eq!(
-            fold.judge(action),
-            *verdict,
-            "row {}: {headers} {payload}",
-            number + 1
-        );
+        assert_eq!(fold.judge(action), *verdict, "row {}: {headers} {payload}", number + 1);
     }
 }
 
@@ -140,30 +112,10 @@ fn the_verdict_table() {
         100,
         &[
             (0, "Idempotency-Key: a", r#"{"n":1,"m":[1,2]}"#, "accepted"),
-            (
-                1,
-                "idempotency-KEY: a",
-                r#"{ "m":[1.0,2e0], "n":1.00 }"#,
-                "duplicate",
-            ),
-            (
-                2,
-                "Idempotency-Key: a",
-                r#"{"n":2,"m":[1,2]}"#,
-                "payload_mismatch",
-            ),
-            (
-                3,
-                "Idempotency-Key: a",
-                r#"{"n":1,"m":[2,1]}"#,
-                "payload_mismatch",
-            ),
-            (
-                4,
-                "Idempotency-Key: a",
-                r#"{"n":1,"m":[1,2],"x":null}"#,
-                "payload_mismatch",
-            ),
+            (1, "idempotency-KEY: a", r#"{ "m":[1.0,2e0], "n":1.00 }"#, "duplicate"),
+            (2, "Idempotency-Key: a", r#"{"n":2,"m":[1,2]}"#, "payload_mismatch"),
+            (3, "Idempotency-Key: a", r#"{"n":1,"m":[2,1]}"#, "payload_mismatch"),
+            (4, "Idempotency-Key: a", r#"{"n":1,"m":[1,2],"x":null}"#, "payload_mismatch"),
             (5, "", r#"{"n":1}"#, "missing_key"),
             (6, "", r#"{"n":1,"idempotency_key":"b"}"#, "accepted"),
             (7, "Idempotency-Key: b", r#"{"n":1}"#, "duplicate"),
@@ -171,18 +123,8 @@ fn the_verdict_table() {
             (9, "", r#"{"n":1,"idempotency_key":null}"#, "invalid_key"),
             (10, "", r#"{"n":1,"idempotency_key":" b"}"#, "invalid_key"),
             (11, "Idempotency-Key:", "x", "invalid_key"),
-            (
-                12,
-                "Idempotency-Key: c\r\nIdempotency-Key: c",
-                "x",
-                "accepted",
-            ),
-            (
-                13,
-                "Idempotency-Key: c\r\nidempotency-key: d",
-                "x",
-                "invalid_key",
-            ),
+            (12, "Idempotency-Key: c\r\nIdempotency-Key: c", "x", "accepted"),
+            (13, "Idempotency-Key: c\r\nidempotency-key: d", "x", "invalid_key"),
             (14, "Idempotency-Key: c", "y", "payload_mismatch"),
             (15, "no colon", "x", "malformed_headers"),
             // The first reason that holds: a bad header block hides a missing key.
@@ -227,63 +169,29 @@ fn a_step_back_of_the_source_clock_does_not_shorten_a_window() {
 
 #[test]
 fn other_rules_give_other_verdicts() {
-    let json = RuleTexts {
-        payload_compare: "json".into(),
-        ..texts()
-    };
+    let json = RuleTexts { payload_compare: "json".into(), ..texts() };
     expect(
         json,
         10,
-        &[
-            (0, "Idempotency-Key: a", "x", "malformed_payload"),
-            (1, "", "x", "missing_key"),
-        ],
+        &[(0, "Idempotency-Key: a", "x", "malformed_payload"), (1, "", "x", "missing_key")],
     );
-    let forward = RuleTexts {
-        key_missing: "forward".into(),
-        ..texts()
-    };
-    expect(
-        forward,
-        10,
-        &[(0, "", "x", "accepted"), (1, "", "x", "accepted")],
-    );
-    let bytes = RuleTexts {
-        payload_compare: "bytes".into(),
-        ..texts()
-    };
+    let forward = RuleTexts { key_missing: "forward".into(), ..texts() };
+    expect(forward, 10, &[(0, "", "x", "accepted"), (1, "", "x", "accepted")]);
+    let bytes = RuleTexts { payload_compare: "bytes".into(), ..texts() };
     let key = "Idempotency-Key: a";
-    expect(
-        bytes,
-        10,
-        &[
-            (0, key, "[1]", "accepted"),
-            (1, key, "[1 ]", "payload_mismatch"),
-        ],
-    );
-    let ignore = RuleTexts {
-        payload_ignore: vec!["/sent_at".into()],
-        ..texts()
-    };
+    expect(bytes, 10, &[(0, key, "[1]", "accepted"), (1, key, "[1 ]", "payload_mismatch")]);
+    let ignore = RuleTexts { payload_ignore: vec!["/sent_at".into()], ..texts() };
     let rows = [
         (0, key, r#"{"n":1,"sent_at":1}"#, "accepted"),
         (1, key, r#"{"sent_at":2,"n":1}"#, "duplicate"),
         (2, key, r#"{"n":1}"#, "duplicate"),
     ];
     expect(ignore, 10, &rows);
-    let scoped = RuleTexts {
-        key_scope: vec!["header:Tenant".into()],
-        ..texts()
-    };
+    let scoped = RuleTexts { key_scope: vec!["header:Tenant".into()], ..texts() };
     let rows = [
         (0, "Idempotency-Key: a\r\nTenant: t1", "x", "accepted"),
         (1, "Idempotency-Key: a\r\nTenant: t2", "y", "accepted"),
-        (
-            2,
-            "Idempotency-Key: a\r\nTenant: t1",
-            "y",
-            "payload_mismatch",
-        ),
+        (2, "Idempotency-Key: a\r\nTenant: t1", "y", "payload_mismatch"),
         (3, "Idempotency-Key: a", "x", "invalid_key"),
     ];
     expect(scoped, 10, &rows);
@@ -292,20 +200,10 @@ fn other_rules_give_other_verdicts() {
 #[test]
 fn a_record_of_other_rules_asks_for_the_original() {
     let mut fold = Fold::new(texts(), 10);
-    assert_eq!(
-        fold.judge(raw(1, 0, "Idempotency-Key: a", r#"{"n":1,"t":1}"#)),
-        "accepted"
-    );
-    fold.rules = Rules::new(RuleTexts {
-        payload_ignore: vec!["/t".into()],
-        ..texts()
-    })
-    .unwrap();
+    assert_eq!(fold.judge(raw(1, 0, "Idempotency-Key: a", r#"{"n":1,"t":1}"#)), "accepted");
+    fold.rules = Rules::new(RuleTexts { payload_ignore: vec!["/t".into()], ..texts() }).unwrap();
     let index = fold.cursors.rules_index(fold.rules.fingerprint());
-    fold.cursors.in_force = Some(InForce {
-        window_ns: 1_000_000_000,
-        rules: index,
-    });
+    fold.cursors.in_force = Some(InForce { window_ns: 1_000_000_000, rules: index });
     let retry = raw(2, 1, "Idempotency-Key: a", r#"{"n":1,"t":2}"#);
     assert_eq!(fold.judge(retry.clone()), "original needed");
     let action = action::decode(retry, &fold.rules);
@@ -321,9 +219,7 @@ fn a_record_of_other_rules_asks_for_the_original() {
 #[test]
 fn the_dead_letter_keeps_as_much_as_fits() {
     let rules = Rules::new(texts()).unwrap();
-    let limits = Limits {
-        message_bytes_max: 1000,
-    };
+    let limits = Limits { message_bytes_max: 1000 };
     let large = raw(1, 0, "Idempotency-Key: a\r\nX: y", &"p".repeat(800));
     let action = action::decode(large, &rules);
     let rejection = entry::accepted("oncegate", &action, limits).unwrap_err();
@@ -336,26 +232,15 @@ fn the_dead_letter_keeps_as_much_as_fits() {
     let message = entry::rejected("oncegate", &action, &rejection, None, limits);
     assert!(message.payload.is_empty());
     assert!(!message.headers.iter().any(|(name, _)| name == "X"));
-    assert!(
-        message
-            .headers
-            .iter()
-            .any(|(name, value)| name == "Idempotency-Key" && value == "a")
-    );
+    assert!(message.headers.iter().any(|(name, value)| name == "Idempotency-Key" && value == "a"));
 }
 
 #[test]
 fn what_no_subject_can_carry_is_unroutable() {
     let rules = Rules::new(texts()).unwrap();
-    let limits = Limits {
-        message_bytes_max: 1 << 20,
-    };
+    let limits = Limits { message_bytes_max: 1 << 20 };
     let long = "a".repeat(4000);
-    let subjects = [
-        ("actions.\u{fffd}", false),
-        ("actions.a\u{a0}b", true),
-        (long.as_str(), true),
-    ];
+    let subjects = [("actions.\u{fffd}", false), ("actions.a\u{a0}b", true), (long.as_str(), true)];
     for (subject, subject_exact) in subjects {
         let mut odd = raw(1, 0, "Idempotency-Key: a", "x");
         odd.subject = subject.to_owned();
@@ -365,21 +250,14 @@ fn what_no_subject_can_carry_is_unroutable() {
         assert_eq!(rejection.reason, Reason::Unroutable, "{subject}");
         let message = entry::rejected("oncegate", &action, &rejection, None, limits);
         assert_eq!(message.subject, "oncegate.rejected.unroutable");
-        assert!(
-            message
-                .headers
-                .iter()
-                .any(|(name, _)| name == "Oncegate-Source-Subject")
-        );
+        assert!(message.headers.iter().any(|(name, _)| name == "Oncegate-Source-Subject"));
     }
 }
 
 #[test]
 fn an_entry_that_does_not_follow_from_itself_is_foreign() {
     let rules = Rules::new(texts()).unwrap();
-    let limits = Limits {
-        message_bytes_max: 1 << 20,
-    };
+    let limits = Limits { message_bytes_max: 1 << 20 };
     let action = action::decode(raw(1, 0, "Idempotency-Key: a", "x"), &rules);
     let message = entry::accepted("oncegate", &action, limits).unwrap();
     let mut headers = headers_of(&message);
@@ -395,31 +273,18 @@ fn an_entry_that_does_not_follow_from_itself_is_foreign() {
 /// A publisher's own key header on an action that is accepted without a key must not make one.
 #[test]
 fn an_action_forwarded_without_a_key_stays_without() {
-    let forward = RuleTexts {
-        key_from: vec!["json:/k".into()],
-        key_missing: "forward".into(),
-        ..texts()
-    };
-    let action = action::decode(
-        raw(1, 0, "Idempotency-Key: a", "{}"),
-        &Rules::new(forward).unwrap(),
-    );
-    let limits = Limits {
-        message_bytes_max: 1 << 20,
-    };
+    let forward =
+        RuleTexts { key_from: vec!["json:/k".into()], key_missing: "forward".into(), ..texts() };
+    let action =
+        action::decode(raw(1, 0, "Idempotency-Key: a", "{}"), &Rules::new(forward).unwrap());
+    let limits = Limits { message_bytes_max: 1 << 20 };
     let message = entry::accepted("oncegate", &action, limits).unwrap();
     let read = entry::decode("oncegate", &message.subject, &headers_of(&message), b"");
     assert!(matches!(read, Ok(Entry::Accepted { key: None, .. })));
 }
 
 fn headers_of(message: &entry::Message) -> Headers {
-    Headers(
-        message
-            .headers
-            .iter()
-            .map(|(n, v)| (n.to_string(), v.clone()))
-            .collect(),
-    )
+    Headers(message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect())
 }
 
 fn any_source() -> impl Strategy<Value = Source> {
@@ -431,10 +296,8 @@ fn any_source() -> impl Strategy<Value = Source> {
 }
 
 fn any_digest() -> impl Strategy<Value = Digest> {
-    (any::<bool>(), any::<u128>()).prop_map(|(json, hash)| Digest {
-        form: if json { Form::Json } else { Form::Bytes },
-        hash,
-    })
+    (any::<bool>(), any::<u128>())
+        .prop_map(|(json, hash)| Digest { form: if json { Form::Json } else { Form::Bytes }, hash })
 }
 
 fn any_record() -> impl Strategy<Value = KeyRecord> {
@@ -443,33 +306,20 @@ fn any_record() -> impl Strategy<Value = KeyRecord> {
         any::<u64>().prop_map(RunState::Succeeded),
         any::<u64>().prop_map(RunState::Failed)
     ];
-    (
-        any_digest(),
-        any::<[u32; 2]>(),
-        any::<[u64; 2]>(),
-        any::<[i64; 2]>(),
-        state,
-    )
-        .prop_map(
-            |(
+    (any_digest(), any::<[u32; 2]>(), any::<[u64; 2]>(), any::<[i64; 2]>(), state).prop_map(
+        |(digest, [rules, stream], [sequence, ledger_sequence], [time_ns, expires_ns], state)| {
+            KeyRecord {
                 digest,
-                [rules, stream],
-                [sequence, ledger_sequence],
-                [time_ns, expires_ns],
+                rules,
+                stream,
+                sequence,
+                time_ns,
+                expires_ns,
+                ledger_sequence,
                 state,
-            )| {
-                KeyRecord {
-                    digest,
-                    rules,
-                    stream,
-                    sequence,
-                    time_ns,
-                    expires_ns,
-                    ledger_sequence,
-                    state,
-                }
-            },
-        )
+            }
+        },
+    )
 }
 
 fn any_cursors() -> impl Strategy<Value = Cursors> {
@@ -484,10 +334,8 @@ fn any_cursors() -> impl Strategy<Value = Cursors> {
     let in_force = proptest::option::of((any::<i64>(), any::<u32>()));
     let anchor = proptest::option::of((1..u64::MAX, any::<i64>()));
     let ledger = (any::<[u64; 2]>(), anchor, any::<i64>());
-    let lists = (
-        proptest::collection::vec(input, 0..3),
-        proptest::collection::vec(any::<u64>(), 0..3),
-    );
+    let lists =
+        (proptest::collection::vec(input, 0..3), proptest::collection::vec(any::<u64>(), 0..3));
     (ledger, lists, in_force, proptest::option::of(1..i64::MAX)).prop_map(
         |(
             ([sequence, fingerprint], anchor, source_time_max_ns),
@@ -496,12 +344,7 @@ fn any_cursors() -> impl Strategy<Value = Cursors> {
             filled,
         )| {
             Cursors {
-                ledger: LedgerCursor {
-                    sequence,
-                    fingerprint,
-                    anchor,
-                    source_time_max_ns,
-                },
+                ledger: LedgerCursor { sequence, fingerprint, anchor, source_time_max_ns },
                 inputs,
                 rules: rules.into_iter().map(RulesFingerprint).collect(),
                 in_force: in_force.map(|(window_ns, rules)| InForce { window_ns, rules }),

@@ -30,10 +30,8 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let (metrics, health) = (
-            Metrics::new().unwrap(),
-            Health::new(Status::Starting("connecting".to_owned())),
-        );
+        let (metrics, health) =
+            (Metrics::new().unwrap(), Health::new(Status::Starting("connecting".to_owned())));
         let runtime = runtime();
         let listener = runtime.block_on(http::bind(any_port())).unwrap();
         let address = listener.local_addr().unwrap();
@@ -41,13 +39,7 @@ impl Server {
         let shutdown = async move { stopped.await.unwrap() };
         let serve = http::serve(listener, metrics.clone(), health.clone(), shutdown);
         let thread = std::thread::spawn(move || runtime.block_on(serve));
-        Self {
-            address,
-            metrics,
-            health,
-            stop,
-            thread,
-        }
+        Self { address, metrics, health, stop, thread }
     }
 
     fn connect(&self) -> TcpStream {
@@ -83,26 +75,17 @@ impl Answer {
     fn parse(text: &str) -> Self {
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let (first, headers) = head.split_once("\r\n").unwrap();
-        let code = first.strip_prefix("HTTP/1.1 ").unwrap()[..3]
-            .parse()
-            .unwrap();
+        let code = first.strip_prefix("HTTP/1.1 ").unwrap()[..3].parse().unwrap();
         let header = |line: &str| {
             let (name, value) = line.split_once(": ").unwrap();
             (name.to_lowercase(), value.to_owned())
         };
-        Self {
-            code,
-            headers: headers.split("\r\n").map(header).collect(),
-            body: body.to_owned(),
-        }
+        Self { code, headers: headers.split("\r\n").map(header).collect(), body: body.to_owned() }
     }
 }
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 fn any_port() -> SocketAddr {
@@ -175,28 +158,10 @@ fn assert_health(status: Status, healthz: u16, readyz: u16, line: &str) {
 #[test]
 fn ready_are_a_leader_and_a_warm_standby() {
     assert_health(Status::Leading, 200, 200, "leading");
-    let standby = |warm, leader: &str| Status::StandingBy {
-        warm,
-        leader: leader.to_owned(),
-    };
-    assert_health(
-        standby(true, "gate-1"),
-        200,
-        200,
-        "standing by, warm; leader: gate-1",
-    );
-    assert_health(
-        standby(true, ""),
-        200,
-        200,
-        "standing by, warm; leader not known",
-    );
-    assert_health(
-        standby(false, "gate-1"),
-        200,
-        503,
-        "standing by, not yet warm; leader: gate-1",
-    );
+    let standby = |warm, leader: &str| Status::StandingBy { warm, leader: leader.to_owned() };
+    assert_health(standby(true, "gate-1"), 200, 200, "standing by, warm; leader: gate-1");
+    assert_health(standby(true, ""), 200, 200, "standing by, warm; leader not known");
+    assert_health(standby(false, "gate-1"), 200, 503, "standing by, not yet warm; leader: gate-1");
 }
 
 #[test]
@@ -220,12 +185,7 @@ fn who_is_not_ready_says_why() {
         503,
         "waiting: the ledger is full; make room",
     );
-    assert_health(
-        Status::Draining,
-        200,
-        503,
-        "draining: asked to stop, takes no more actions",
-    );
+    assert_health(Status::Draining, 200, 503, "draining: asked to stop, takes no more actions");
     assert_health(
         Status::Failed("the key table is corrupt".to_owned()),
         503,
@@ -315,20 +275,14 @@ fn every_name_of_the_contract_is_there_from_the_start() {
     for series in expected {
         assert_eq!(found.get(&series), Some(&0.0), "{series}");
     }
-    let build = format!(
-        "oncegate_build_info{{version=\"{}\"}}",
-        env!("CARGO_PKG_VERSION")
-    );
+    let build = format!("oncegate_build_info{{version=\"{}\"}}", env!("CARGO_PKG_VERSION"));
     assert_eq!(found[&build], 1.0);
 }
 
 #[test]
 fn no_metric_has_another_prefix() {
     for series in now(&Metrics::new().unwrap()).into_keys() {
-        assert!(
-            series.starts_with("oncegate_") || series.starts_with("process_"),
-            "{series}"
-        );
+        assert!(series.starts_with("oncegate_") || series.starts_with("process_"), "{series}");
     }
 }
 
@@ -359,14 +313,8 @@ fn what_is_told_is_shown() {
     metrics.set_table(37, 41);
     let found = now(&metrics);
     for (series, value) in [
-        (
-            r#"oncegate_actions_total{reason="",verdict="accepted"}"#,
-            5.0,
-        ),
-        (
-            r#"oncegate_actions_total{reason="",verdict="duplicate"}"#,
-            7.0,
-        ),
+        (r#"oncegate_actions_total{reason="",verdict="accepted"}"#, 5.0),
+        (r#"oncegate_actions_total{reason="",verdict="duplicate"}"#, 7.0),
         ("oncegate_redeliveries_total", 11.0),
         ("oncegate_input_missed_total", 13.0),
         ("oncegate_foreign_entries_total", 17.0),
@@ -441,14 +389,9 @@ fn durations_one_by_one_or_many_at_once_are_the_same() {
     for metrics in [one, many] {
         let found = now(&metrics);
         assert_eq!(found["oncegate_decision_duration_seconds_sum"], 12.0005);
-        for (bound, count) in [
-            ("0.0005", 1.0),
-            ("0.25", 2.0),
-            ("0.5", 2.0),
-            ("1", 3.0),
-            ("10", 3.0),
-            ("+Inf", 4.0),
-        ] {
+        for (bound, count) in
+            [("0.0005", 1.0), ("0.25", 2.0), ("0.5", 2.0), ("1", 3.0), ("10", 3.0), ("+Inf", 4.0)]
+        {
             assert_eq!(found[&duration_bucket(bound)], count, "{bound}");
         }
     }
@@ -462,10 +405,7 @@ fn batches_are_counted_by_size() {
     }
     let found = now(&metrics);
     let bucket = |bound| found[&format!("oncegate_batch_actions_bucket{{le=\"{bound}\"}}")];
-    assert_eq!(
-        ["1", "4", "16", "65536", "+Inf"].map(bucket),
-        [1.0, 2.0, 3.0, 4.0, 5.0]
-    );
+    assert_eq!(["1", "4", "16", "65536", "+Inf"].map(bucket), [1.0, 2.0, 3.0, 4.0, 5.0]);
 }
 
 #[test]
@@ -508,16 +448,8 @@ fn a_connection_carries_one_request() {
 #[test]
 fn an_address_in_use_is_told_with_the_way_out() {
     let server = Server::start();
-    let error = runtime()
-        .block_on(http::bind(server.address))
-        .unwrap_err()
-        .to_string();
-    for part in [
-        "http.listen",
-        &server.address.to_string(),
-        "another port",
-        "\"\"",
-    ] {
+    let error = runtime().block_on(http::bind(server.address)).unwrap_err().to_string();
+    for part in ["http.listen", &server.address.to_string(), "another port", "\"\""] {
         assert!(error.contains(part), "no {part:?} in: {error}");
     }
     assert!(!error.contains('\n'), "{error}");

@@ -35,10 +35,7 @@ fn key(n: u64) -> ActionKey {
 fn record(n: u64) -> KeyRecord {
     let time_ns = n as i64 * 10;
     KeyRecord {
-        digest: Digest {
-            form: Form::Json,
-            hash: u128::from(n) << 64 | 5,
-        },
+        digest: Digest { form: Form::Json, hash: u128::from(n) << 64 | 5 },
         rules: 0,
         stream: 0,
         sequence: n,
@@ -65,20 +62,14 @@ fn cursors(ledger_sequence: u64) -> Cursors {
             created_ns: 1,
         }],
         rules: vec![RulesFingerprint(9)],
-        in_force: Some(InForce {
-            window_ns: WINDOW_NS,
-            rules: 0,
-        }),
+        in_force: Some(InForce { window_ns: WINDOW_NS, rules: 0 }),
         filled_from_ns: None,
     }
 }
 
 /// Ledger positions `first..=last`, each with its key.
 fn commit(first: u64, last: u64) -> Commit {
-    Commit {
-        puts: (first..=last).map(|n| (key(n), record(n))).collect(),
-        cursors: cursors(last),
-    }
+    Commit { puts: (first..=last).map(|n| (key(n), record(n))).collect(), cursors: cursors(last) }
 }
 
 fn load(table: &dyn KeyTable, numbers: impl IntoIterator<Item = u64>) -> Vec<Option<KeyRecord>> {
@@ -92,18 +83,10 @@ fn assert_agrees(table: &RocksTable, up_to: u64) -> u64 {
     assert!(position <= up_to, "position {position} was never committed");
     assert_eq!(
         table.cursors().unwrap(),
-        if position == 0 {
-            Cursors::default()
-        } else {
-            cursors(position)
-        }
+        if position == 0 { Cursors::default() } else { cursors(position) }
     );
     for (n, found) in (1..=up_to).zip(load(table, 1..=up_to)) {
-        assert_eq!(
-            found,
-            (n <= position).then(|| record(n)),
-            "key {n} at position {position}"
-        );
+        assert_eq!(found, (n <= position).then(|| record(n)), "key {n} at position {position}");
     }
     position
 }
@@ -131,10 +114,8 @@ fn files(table: &Path, kind: &str) -> Vec<PathBuf> {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         name.starts_with(kind) || name.ends_with(kind)
     };
-    let mut files: Vec<_> = fs::read_dir(table.join("db"))
-        .unwrap()
-        .map(|e| e.unwrap().path())
-        .collect();
+    let mut files: Vec<_> =
+        fs::read_dir(table.join("db")).unwrap().map(|e| e.unwrap().path()).collect();
     files.retain(named);
     files.sort();
     assert!(!files.is_empty(), "no {kind} in {}", table.display());
@@ -189,10 +170,7 @@ fn every_field_of_record_and_cursors_survives() {
     let dir = TempDir::new().unwrap();
     let mut odd = commit(7, 7);
     let (_, record) = &mut odd.puts[0];
-    record.digest = Digest {
-        form: Form::Bytes,
-        hash: u128::MAX,
-    };
+    record.digest = Digest { form: Form::Bytes, hash: u128::MAX };
     (record.rules, record.stream, record.sequence) = (u32::MAX, 3, u64::MAX);
     (record.time_ns, record.expires_ns) = (i64::MIN, i64::MAX);
     record.state = RunState::Failed(u64::MAX);
@@ -212,16 +190,10 @@ fn answers_are_in_the_order_asked_repeats_included() {
     table.flush().unwrap();
     table.commit(&commit(51, 99)).unwrap();
     let asked = [99, 1, 700, 50, 1, 51, 700, 99, 2];
-    let wanted: Vec<_> = asked
-        .iter()
-        .map(|&n| (n < 100).then(|| record(n)))
-        .collect();
+    let wanted: Vec<_> = asked.iter().map(|&n| (n < 100).then(|| record(n))).collect();
     assert_eq!(load(&table, asked), wanted);
     let many: Vec<u64> = (0..3_000).rev().map(|n| n * 7 % 211).collect();
-    let wanted: Vec<_> = many
-        .iter()
-        .map(|n| (1..100).contains(n).then(|| record(*n)))
-        .collect();
+    let wanted: Vec<_> = many.iter().map(|n| (1..100).contains(n).then(|| record(*n))).collect();
     assert_eq!(load(&table, many), wanted);
 }
 
@@ -229,21 +201,10 @@ fn answers_are_in_the_order_asked_repeats_included() {
 fn keys_of_other_scopes_are_other_keys() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    let (one, other) = (
-        ActionKey::new(&["a"], "b"),
-        ActionKey::new::<&str>(&[], "ab"),
-    );
+    let (one, other) = (ActionKey::new(&["a"], "b"), ActionKey::new::<&str>(&[], "ab"));
     let puts = vec![(one.clone(), record(1))];
-    table
-        .commit(&Commit {
-            puts,
-            cursors: cursors(1),
-        })
-        .unwrap();
-    assert_eq!(
-        table.load_many(&[&other, &one]).unwrap(),
-        [None, Some(record(1))]
-    );
+    table.commit(&Commit { puts, cursors: cursors(1) }).unwrap();
+    assert_eq!(table.load_many(&[&other, &one]).unwrap(), [None, Some(record(1))]);
 }
 
 #[test]
@@ -257,18 +218,10 @@ fn format_1_is_read_as_it_was_written() {
     put_raw(dir.path(), "meta", b"format", Some(&[1, 0, 0, 0]));
     put_raw(dir.path(), "meta", b"gate", Some(b"orders"));
     put_raw(dir.path(), "meta", b"cursors", Some(cursor_bytes));
-    put_raw(
-        dir.path(),
-        "keys",
-        b"\x01\x06tenant\x05key-1",
-        Some(record_bytes),
-    );
+    put_raw(dir.path(), "keys", b"\x01\x06tenant\x05key-1", Some(record_bytes));
     let table = open(dir.path());
     assert_eq!(table.cursors().unwrap(), cursors(1));
-    let wanted = KeyRecord {
-        state: RunState::Succeeded(2),
-        ..record(1)
-    };
+    let wanted = KeyRecord { state: RunState::Succeeded(2), ..record(1) };
     assert_eq!(load(&table, [1]), [Some(wanted)]);
 }
 
@@ -277,20 +230,10 @@ fn format_1_is_read_as_it_was_written() {
 fn commits() -> impl Strategy<Value = Vec<(Commit, bool)>> {
     let put = (0_u64..40, any::<i16>(), any::<u16>()).prop_map(|(n, expiry, sequence)| {
         let ledger_sequence = sequence.into();
-        (
-            key(n),
-            KeyRecord {
-                expires_ns: expiry.into(),
-                ledger_sequence,
-                ..record(n)
-            },
-        )
+        (key(n), KeyRecord { expires_ns: expiry.into(), ledger_sequence, ..record(n) })
     });
-    let one =
-        (prop::collection::vec(put, 0..20), 0_u64..1_000).prop_map(|(puts, position)| Commit {
-            puts,
-            cursors: cursors(position),
-        });
+    let one = (prop::collection::vec(put, 0..20), 0_u64..1_000)
+        .prop_map(|(puts, position)| Commit { puts, cursors: cursors(position) });
     prop::collection::vec((one, any::<bool>()), 1..8)
 }
 
@@ -335,10 +278,7 @@ fn a_second_opening_is_refused_and_names_the_directory() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
     let refused = refusal(dir.path());
-    assert!(
-        matches!(&refused, TableError::InUse { path } if path == dir.path()),
-        "{refused}"
-    );
+    assert!(matches!(&refused, TableError::InUse { path } if path == dir.path()), "{refused}");
     assert!(refused.to_string().contains(dir.path().to_str().unwrap()));
     drop(table);
     open(dir.path());
@@ -351,10 +291,7 @@ fn a_record_of_garbage_is_damage_not_absence() {
     put_raw(dir.path(), "keys", key(2).as_bytes(), Some(b"\x01garbage"));
     let table = open(dir.path());
     let (good, bad) = (key(1), key(2));
-    assert!(matches!(
-        table.load_many(&[&good, &bad]),
-        Err(TableError::Damaged { .. })
-    ));
+    assert!(matches!(table.load_many(&[&good, &bad]), Err(TableError::Damaged { .. })));
     assert_eq!(table.load_many(&[&good]).unwrap(), [Some(record(1))]);
 }
 
@@ -379,10 +316,7 @@ fn a_rocksdb_of_somebody_else_is_damaged() {
     let dir = TempDir::new().unwrap();
     let mut options = rocksdb::Options::default();
     options.create_if_missing(true);
-    rocksdb::DB::open(&options, dir.path().join("db"))
-        .unwrap()
-        .put(b"k", b"v")
-        .unwrap();
+    rocksdb::DB::open(&options, dir.path().join("db")).unwrap().put(b"k", b"v").unwrap();
     let refused = refusal(dir.path());
     assert!(
         matches!(&refused, TableError::Damaged { what, .. } if what.contains("keys")),
@@ -400,24 +334,10 @@ fn a_newer_format_and_another_name_are_refused() {
         }
         other => panic!("{other}"),
     }
-    assert_eq!(
-        assert_agrees(&open(dir.path()), 5),
-        3,
-        "nothing was changed"
-    );
+    assert_eq!(assert_agrees(&open(dir.path()), 5), 3, "nothing was changed");
     put_raw(dir.path(), "meta", b"format", Some(&2_u32.to_le_bytes()));
     let refused = refusal(dir.path());
-    assert!(
-        matches!(
-            refused,
-            TableError::NewerFormat {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
-        "{refused}"
-    );
+    assert!(matches!(refused, TableError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
 }
 
 #[test]
@@ -428,10 +348,7 @@ fn a_format_with_more_families_is_newer_not_damaged() {
     let options = rocksdb::Options::default();
     let db = rocksdb::DB::open_cf(&options, dir.path().join("db"), ["keys", "meta"]);
     db.unwrap().create_cf("more", &options).unwrap();
-    assert!(matches!(
-        refusal(dir.path()),
-        TableError::NewerFormat { found: 9, .. }
-    ));
+    assert!(matches!(refusal(dir.path()), TableError::NewerFormat { found: 9, .. }));
 }
 
 #[test]
@@ -442,18 +359,10 @@ fn a_part_of_a_database_is_damage_not_a_beginning() {
         table.commit(&commit(1, 3)).unwrap();
         table.flush().unwrap();
         drop(table);
-        files(dir.path(), kind)
-            .iter()
-            .for_each(|file| fs::remove_file(file).unwrap());
+        files(dir.path(), kind).iter().for_each(|file| fs::remove_file(file).unwrap());
         let refused = refusal(dir.path());
-        assert!(
-            matches!(refused, TableError::Damaged { .. }),
-            "{kind}: {refused}"
-        );
-        assert!(
-            matches!(refusal(dir.path()), TableError::Damaged { .. }),
-            "{kind}, asked again"
-        );
+        assert!(matches!(refused, TableError::Damaged { .. }), "{kind}: {refused}");
+        assert!(matches!(refusal(dir.path()), TableError::Damaged { .. }), "{kind}, asked again");
     }
 }
 
@@ -517,13 +426,7 @@ fn after_a_failed_commit_it_takes_and_answers_nothing() {
     fs::remove_dir_all(dir.path().join("db")).unwrap();
     assert!(table.flush().is_err(), "no place for the files");
     let first = table.commit(&commit(4, 4)).unwrap_err();
-    assert!(
-        matches!(
-            first,
-            TableError::Storage { .. } | TableError::Damaged { .. }
-        ),
-        "{first}"
-    );
+    assert!(matches!(first, TableError::Storage { .. } | TableError::Damaged { .. }), "{first}");
     let poisoned = |error| matches!(error, TableError::Poisoned { .. });
     assert!(poisoned(table.commit(&commit(4, 4)).unwrap_err()));
     assert!(poisoned(table.cursors().unwrap_err()));
@@ -541,9 +444,7 @@ fn whenever_the_process_is_killed_keys_and_positions_agree() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
     for position in 1..=12 {
-        table
-            .commit(&commit(position * 10 - 9, position * 10))
-            .unwrap();
+        table.commit(&commit(position * 10 - 9, position * 10)).unwrap();
         if position % 5 == 0 {
             table.flush().unwrap();
         }
@@ -566,17 +467,12 @@ fn wherever_a_power_failure_tears_the_log_keys_and_positions_agree() {
     let mut positions = Vec::new();
     for kept in (0..=length).step_by(length as usize / 16) {
         let torn = copy(dir.path());
-        let log = fs::File::options()
-            .write(true)
-            .open(torn.path().join("db").join(name));
+        let log = fs::File::options().write(true).open(torn.path().join("db").join(name));
         log.unwrap().set_len(kept).unwrap();
         positions.push(assert_agrees(&open(torn.path()), 50));
     }
     assert_eq!(positions.first(), Some(&20), "what was flushed stays");
-    assert!(
-        positions.is_sorted() && positions.last().unwrap() > &35,
-        "{positions:?}"
-    );
+    assert!(positions.is_sorted() && positions.last().unwrap() > &35, "{positions:?}");
 }
 
 // ---- Speed that is a promise: filters
@@ -590,17 +486,11 @@ fn misses_are_answered_by_filters() {
     let before = table.stats().filtered;
     assert_eq!(load(&table, 2_001..=3_000), vec![None; 1_000]);
     let rose = table.stats().filtered - before;
-    assert!(
-        rose > 980,
-        "16 bits a key let hardly anything through: {rose} of 1000"
-    );
+    assert!(rose > 980, "16 bits a key let hardly anything through: {rose} of 1000");
     drop(table);
     let reopened = open(dir.path());
     load(&reopened, 2_001..=3_000);
-    assert!(
-        reopened.stats().filtered > 980,
-        "real options at reopening, too"
-    );
+    assert!(reopened.stats().filtered > 980, "real options at reopening, too");
 }
 
 #[test]
@@ -622,16 +512,13 @@ fn keys_on_disk(table: &Path) -> usize {
     let copy = copy(table);
     let options = rocksdb::Options::default();
     let db = rocksdb::DB::open_cf(&options, copy.path().join("db"), ["keys", "meta"]).unwrap();
-    db.iterator_cf(db.cf_handle("keys").unwrap(), rocksdb::IteratorMode::Start)
-        .count()
+    db.iterator_cf(db.cf_handle("keys").unwrap(), rocksdb::IteratorMode::Start).count()
 }
 
 /// The key counts as seen at the table's own *now*.
 fn seen(table: &RocksTable, n: u64) -> bool {
     let now_ns = table.cursors().unwrap().ledger.source_time_max_ns;
-    load(table, [n])[0]
-        .as_ref()
-        .is_some_and(|record| now_ns < record.expires_ns)
+    load(table, [n])[0].as_ref().is_some_and(|record| now_ns < record.expires_ns)
 }
 
 #[test]
@@ -641,44 +528,24 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
     // The n-th key's source time is 10 n, its expiry 10 n + 1000.
     table.commit(&commit(1, 100)).unwrap();
     let first = table.collect_expired().unwrap();
-    assert_eq!(
-        (first.watermark_ns, first.rewritten),
-        (1_000, false),
-        "nothing to begin with"
-    );
+    assert_eq!((first.watermark_ns, first.rewritten), (1_000, false), "nothing to begin with");
     table.commit(&commit(101, 200)).unwrap();
     let before: Vec<_> = (1..=200).map(|n| seen(&table, n)).collect();
-    assert_eq!(
-        before.iter().position(|seen| *seen),
-        Some(100),
-        "keys 1 to 100 are dead"
-    );
+    assert_eq!(before.iter().position(|seen| *seen), Some(100), "keys 1 to 100 are dead");
     assert_eq!(keys_on_disk(dir.path()), 200);
 
     let second = table.collect_expired().unwrap();
     assert_eq!((second.watermark_ns, second.rewritten), (2_000, true));
     assert_eq!(keys_on_disk(dir.path()), 100, "the dead have left");
-    assert_eq!(
-        (1..=200).map(|n| seen(&table, n)).collect::<Vec<_>>(),
-        before
-    );
-    assert_eq!(
-        load(&table, 101..=200),
-        (101..=200).map(|n| Some(record(n))).collect::<Vec<_>>()
-    );
+    assert_eq!((1..=200).map(|n| seen(&table, n)).collect::<Vec<_>>(), before);
+    assert_eq!(load(&table, 101..=200), (101..=200).map(|n| Some(record(n))).collect::<Vec<_>>());
 
     let third = table.collect_expired().unwrap();
     assert!(!third.rewritten, "not again before half a window went by");
     drop(table);
     let table = open(dir.path());
-    assert!(
-        !table.collect_expired().unwrap().rewritten,
-        "not after reopening either"
-    );
-    assert_eq!(
-        (1..=200).map(|n| seen(&table, n)).collect::<Vec<_>>(),
-        before
-    );
+    assert!(!table.collect_expired().unwrap().rewritten, "not after reopening either");
+    assert_eq!((1..=200).map(|n| seen(&table, n)).collect::<Vec<_>>(), before);
 }
 
 #[test]
@@ -687,17 +554,9 @@ fn a_key_accepted_anew_hides_its_dead_record_for_good() {
     let table = open(dir.path());
     table.commit(&commit(1, 100)).unwrap();
     table.collect_expired().unwrap();
-    let anew = KeyRecord {
-        ledger_sequence: 200,
-        ..record(200)
-    };
+    let anew = KeyRecord { ledger_sequence: 200, ..record(200) };
     let puts = vec![(key(1), anew.clone())];
-    table
-        .commit(&Commit {
-            puts,
-            cursors: cursors(200),
-        })
-        .unwrap();
+    table.commit(&Commit { puts, cursors: cursors(200) }).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     assert_eq!(load(&table, [1, 2]), [Some(anew), None]);
     assert!(seen(&table, 1));
@@ -711,26 +570,11 @@ fn what_the_flushed_position_does_not_cover_is_never_dropped() {
     table.collect_expired().unwrap();
     // Key 3 expires exactly at the position's source time, key 4 one nanosecond later.
     let mut next = commit(200, 200);
-    next.puts.push((
-        key(3),
-        KeyRecord {
-            expires_ns: 2_000,
-            ..record(3)
-        },
-    ));
-    next.puts.push((
-        key(4),
-        KeyRecord {
-            expires_ns: 2_001,
-            ..record(4)
-        },
-    ));
+    next.puts.push((key(3), KeyRecord { expires_ns: 2_000, ..record(3) }));
+    next.puts.push((key(4), KeyRecord { expires_ns: 2_001, ..record(4) }));
     table.commit(&next).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
-    let left: Vec<_> = load(&table, [3, 4, 200])
-        .iter()
-        .map(Option::is_some)
-        .collect();
+    let left: Vec<_> = load(&table, [3, 4, 200]).iter().map(Option::is_some).collect();
     assert_eq!(left, [false, true, true]);
 }
 
@@ -749,10 +593,7 @@ fn a_crash_after_a_collection_replays_into_the_same_verdicts() {
     }
     let table = open(crashed.path());
     let now_ns = table.cursors().unwrap().ledger.source_time_max_ns;
-    assert!(
-        now_ns >= collected.watermark_ns,
-        "never behind what was dropped"
-    );
+    assert!(now_ns >= collected.watermark_ns, "never behind what was dropped");
     assert_eq!(load(&table, [100, 101]), [None, Some(record(101))]);
 }
 
@@ -779,10 +620,7 @@ fn garbage_outlives_a_collection_and_is_told() {
     table.collect_expired().unwrap();
     table.commit(&commit(300, 300)).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
-    assert!(matches!(
-        table.load_many(&[&key(2)]),
-        Err(TableError::Damaged { .. })
-    ));
+    assert!(matches!(table.load_many(&[&key(2)]), Err(TableError::Damaged { .. })));
     assert_eq!(load(&table, [1, 300]), [None, Some(record(300))]);
 }
 
@@ -808,11 +646,7 @@ fn the_instance_has_one_id_for_as_long_as_its_file_lives() {
     assert_eq!(id.get_version_num(), 7);
     assert_eq!(instance_id(dir.path()).unwrap(), id);
     drop(table);
-    assert_eq!(
-        assert_agrees(&open(dir.path()), 5),
-        3,
-        "RocksDB leaves it alone, and it RocksDB"
-    );
+    assert_eq!(assert_agrees(&open(dir.path()), 5), 3, "RocksDB leaves it alone, and it RocksDB");
     assert_eq!(instance_id(dir.path()).unwrap(), id);
 
     fs::remove_file(dir.path().join("instance")).unwrap();
@@ -820,10 +654,5 @@ fn the_instance_has_one_id_for_as_long_as_its_file_lives() {
     assert_ne!(anew, id);
     assert_eq!(instance_id(dir.path()).unwrap(), anew);
     fs::write(dir.path().join("instance"), "?").unwrap();
-    assert!(
-        instance_id(dir.path())
-            .unwrap_err()
-            .to_string()
-            .contains("remove it")
-    );
+    assert!(instance_id(dir.path()).unwrap_err().to_string().contains("remove it"));
 }

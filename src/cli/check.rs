@@ -64,10 +64,7 @@ impl Findings {
 
 impl Check {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
-        let mut findings = Findings {
-            json: self.json,
-            failed: false,
-        };
+        let mut findings = Findings { json: self.json, failed: false };
         findings.add("configuration", Status::Ok, "every setting is usable")?;
         match Connection::open(&config.nats, "check").await {
             Ok(connection) => {
@@ -89,10 +86,7 @@ async fn look_at_streams(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     // Whatever is missing stays missing here.
-    let looking = Config {
-        manage: false,
-        ..config.clone()
-    };
+    let looking = Config { manage: false, ..config.clone() };
     let (input, ledger) = (&config.input.stream, config.ledger_stream());
     if there(connection, config, input, "input stream", findings).await? {
         match setup::input(connection, &looking).await {
@@ -105,9 +99,7 @@ async fn look_at_streams(
     }
     if there(connection, config, &ledger, "ledger stream", findings).await? {
         let fit = setup::ledger(connection, &looking).await;
-        let fit = fit
-            .map(|_| format!("{ledger} is fit"))
-            .map_err(|error| error.to_string());
+        let fit = fit.map(|_| format!("{ledger} is fit")).map_err(|error| error.to_string());
         findings.result("ledger stream", fit)?;
         let may = setup::may_append(connection, &config.name).await;
         let may = may.map(|()| "the worker may append".to_owned());
@@ -117,9 +109,7 @@ async fn look_at_streams(
     let bucket = format!("KV_{}", config.bucket());
     if there(connection, config, &bucket, "lease bucket", findings).await? {
         let fit = setup::lease_bucket(connection, &looking).await;
-        let fit = fit
-            .map(|()| format!("{bucket} is fit"))
-            .map_err(|error| error.to_string());
+        let fit = fit.map(|()| format!("{bucket} is fit")).map_err(|error| error.to_string());
         findings.result("lease bucket", fit)?;
     }
     Ok(())
@@ -159,13 +149,9 @@ async fn duplicate_window(
     findings: &mut Findings,
 ) -> anyhow::Result<()> {
     let window = info.duplicate_window();
-    let last = raw::get(connection, stream, info.state.last_seq)
-        .await
-        .ok()
-        .flatten();
-    let carried = last
-        .and_then(|m| m.headers.ok())
-        .is_some_and(|h| h.all("Nats-Msg-Id").count() > 0);
+    let last = raw::get(connection, stream, info.state.last_seq).await.ok().flatten();
+    let carried =
+        last.and_then(|m| m.headers.ok()).is_some_and(|h| h.all("Nats-Msg-Id").count() > 0);
     if !carried {
         return Ok(());
     }
@@ -184,9 +170,8 @@ async fn key_rules(
     ledger: &str,
 ) -> Result<String, String> {
     let subject = format!("{}.leading", config.name);
-    let last = raw::last_on(connection, ledger, &subject)
-        .await
-        .map_err(|error| error.to_string())?;
+    let last =
+        raw::last_on(connection, ledger, &subject).await.map_err(|error| error.to_string())?;
     let before = last.and_then(|last| serde_json::from_slice::<Leading>(&last.payload).ok());
     match before {
         Some(before) if !rule_texts(config).same_keys(&before.rules) => Err(
@@ -202,9 +187,7 @@ async fn key_rules(
 fn table_directory(config: &Config) -> Result<String, String> {
     let path = &config.table.path;
     let shown = path.display();
-    let existing = path
-        .ancestors()
-        .find(|path| path.as_os_str().is_empty() || path.exists());
+    let existing = path.ancestors().find(|path| path.as_os_str().is_empty() || path.exists());
     let existing = match existing {
         Some(path) if path.as_os_str().is_empty() => std::path::Path::new("."),
         Some(path) => path,
@@ -212,20 +195,10 @@ fn table_directory(config: &Config) -> Result<String, String> {
     };
     let metadata = std::fs::metadata(existing).map_err(|error| format!("{shown}: {error}"))?;
     if !metadata.is_dir() {
-        return Err(format!(
-            "table.path {shown}: {} is not a directory",
-            existing.display()
-        ));
+        return Err(format!("table.path {shown}: {} is not a directory", existing.display()));
     }
     if metadata.permissions().readonly() {
-        return Err(format!(
-            "table.path {shown}: {} is read-only",
-            existing.display()
-        ));
+        return Err(format!("table.path {shown}: {} is read-only", existing.display()));
     }
-    Ok(if path.exists() {
-        format!("{shown} is there")
-    } else {
-        format!("{shown} will be made")
-    })
+    Ok(if path.exists() { format!("{shown} is there") } else { format!("{shown} will be made") })
 }

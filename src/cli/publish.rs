@@ -46,10 +46,8 @@ impl Publish {
         let headers = self.headers(&config, key.as_deref())?;
         let payload = self.payload()?;
         let connection = connect(&config).await?;
-        let sent = connection
-            .jetstream
-            .publish_with_headers(self.subject.clone(), headers, payload)
-            .await;
+        let sent =
+            connection.jetstream.publish_with_headers(self.subject.clone(), headers, payload).await;
         let acknowledged = sent.context("publishing")?.await.with_context(|| {
             format!(
                 "no stream has stored the action on {}: does a stream take that subject (`oncegate run` \
@@ -66,10 +64,7 @@ impl Publish {
             }))?;
         } else {
             let key = key.unwrap_or_else(|| "none".to_owned());
-            say(format_args!(
-                "{} {} key {key}",
-                acknowledged.stream, acknowledged.sequence
-            ))?;
+            say(format_args!("{} {} key {key}", acknowledged.stream, acknowledged.sequence))?;
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -77,15 +72,9 @@ impl Publish {
     fn headers(&self, config: &Config, key: Option<&str>) -> anyhow::Result<HeaderMap> {
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
-            let from = config
-                .key
-                .from
-                .iter()
-                .find_map(|from| from.strip_prefix("header:"));
+            let from = config.key.from.iter().find_map(|from| from.strip_prefix("header:"));
             let name = from.unwrap_or(DEFAULT_KEY_HEADER).parse::<HeaderName>()?;
-            let key = key
-                .parse::<HeaderValue>()
-                .context("--key must be one line")?;
+            let key = key.parse::<HeaderValue>().context("--key must be one line")?;
             headers.append(name, key);
         }
         for (name, value) in &self.header {
@@ -99,21 +88,14 @@ impl Publish {
             return Ok(self.payload.clone().into());
         }
         let mut payload = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut payload)
-            .context("reading standard input")?;
+        std::io::stdin().read_to_end(&mut payload).context("reading standard input")?;
         Ok(payload.into())
     }
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or("it has no colon; write 'Name: value'")?;
-    let name = name
-        .trim()
-        .parse()
-        .map_err(|_| "a name is printable ASCII without white space")?;
+    let (name, value) = text.split_once(':').ok_or("it has no colon; write 'Name: value'")?;
+    let name = name.trim().parse().map_err(|_| "a name is printable ASCII without white space")?;
     let value = value.trim().parse().map_err(|_| "a value is one line")?;
     Ok((name, value))
 }

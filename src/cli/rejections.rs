@@ -55,11 +55,7 @@ impl Rejections {
     fn show(&self, name: &str, found: &RawMessage) -> anyhow::Result<()> {
         let headers = found.headers.clone().unwrap_or_default();
         let reason = headers.one(entry::REASON).unwrap_or_default();
-        if self
-            .reason
-            .as_deref()
-            .is_some_and(|wanted| wanted != reason)
-        {
+        if self.reason.as_deref().is_some_and(|wanted| wanted != reason) {
             return Ok(());
         }
         let subject = original_subject(name, reason, &found.subject, &headers);
@@ -79,9 +75,7 @@ fn original_subject(name: &str, reason: &str, subject: &str, headers: &Headers) 
 }
 
 fn as_json(found: &RawMessage, headers: &Headers, subject: &str) -> Value {
-    let scope = headers
-        .one(entry::SCOPE)
-        .and_then(|text| serde_json::from_str(text).ok());
+    let scope = headers.one(entry::SCOPE).and_then(|text| serde_json::from_str(text).ok());
     let first = headers.one(entry::FIRST_SEQUENCE).map(|sequence| {
         json!({
             "ledger_sequence": sequence.parse::<u64>().ok(),
@@ -123,9 +117,7 @@ fn as_text(found: &RawMessage, headers: &Headers, subject: &str) -> String {
     );
     if let Some(sequence) = headers.one(entry::FIRST_SEQUENCE) {
         let run = one(entry::FIRST_RUN_ID);
-        text.push_str(&format!(
-            "\n    first accepted as ledger entry {sequence}, run {run}"
-        ));
+        text.push_str(&format!("\n    first accepted as ledger entry {sequence}, run {run}"));
     }
     text
 }

@@ -20,10 +20,8 @@ pub struct Run {
 impl Run {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
         let stop = CancellationToken::new();
-        let (mut terminate, mut interrupt) = (
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-        );
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let stopping = stop.clone();
         tokio::spawn(async move {
             tokio::select! {

@@ -35,19 +35,11 @@ pub(super) fn config(r: &mut Reader) -> Config {
         },
         ledger: Ledger {
             replicas: r.count("ledger.replicas", 1, &REPLICAS),
-            max_age: r.optional("ledger.max_age", "", |text| {
-                syntax::limit(text, &(TICK..=LONG))
-            }),
+            max_age: r.optional("ledger.max_age", "", |text| syntax::limit(text, &(TICK..=LONG))),
         },
-        table: Table {
-            path: r.parse("table.path", "data/keys", syntax::path),
-        },
-        http: Http {
-            listen: r.optional("http.listen", "127.0.0.1:8687", syntax::listen),
-        },
-        ha: Ha {
-            takeover: r.duration("ha.takeover", "3s", &TAKEOVER),
-        },
+        table: Table { path: r.parse("table.path", "data/keys", syntax::path) },
+        http: Http { listen: r.optional("http.listen", "127.0.0.1:8687", syntax::listen) },
+        ha: Ha { takeover: r.duration("ha.takeover", "3s", &TAKEOVER) },
         answers: Answers {
             reply_prefixes: r.list("answers.reply_prefixes", &["_INBOX."], syntax::reply_prefix),
         },
@@ -78,25 +70,18 @@ fn input(r: &mut Reader) -> Input {
         stream: r.text("input.stream", "ACTIONS", syntax::stream),
         subjects: r.some_list("input.subjects", &["actions.>"], syntax::subject),
         replicas: r.count("input.replicas", 1, &REPLICAS),
-        max_age: r.parse("input.max_age", "30d", |text| {
-            syntax::limit(text, &(TICK..=LONG))
-        }),
+        max_age: r.parse("input.max_age", "30d", |text| syntax::limit(text, &(TICK..=LONG))),
     }
 }
 
 fn key(r: &mut Reader) -> Key {
     let sources = ["header:Idempotency-Key", "json:/idempotency_key"];
-    let missing = [
-        ("reject", MissingKey::Reject),
-        ("forward", MissingKey::Forward),
-    ];
+    let missing = [("reject", MissingKey::Reject), ("forward", MissingKey::Forward)];
     let key = Key {
         from: r.some_list("key.from", &sources, syntax::key_source),
         scope: r.list("key.scope", &[], syntax::scope_part),
         max_bytes: r.count("key.max_bytes", 255, &(1..=255)),
-        missing: r.parse("key.missing", "reject", |text| {
-            syntax::one_of(text, &missing)
-        }),
+        missing: r.parse("key.missing", "reject", |text| syntax::one_of(text, &missing)),
     };
     refuse_repeats(r, "key.from", &key.from);
     refuse_repeats(r, "key.scope", &key.scope);
@@ -104,15 +89,9 @@ fn key(r: &mut Reader) -> Key {
 }
 
 fn payload(r: &mut Reader) -> Payload {
-    let compare = [
-        ("auto", Compare::Auto),
-        ("json", Compare::Json),
-        ("bytes", Compare::Bytes),
-    ];
+    let compare = [("auto", Compare::Auto), ("json", Compare::Json), ("bytes", Compare::Bytes)];
     let payload = Payload {
-        compare: r.parse("payload.compare", "auto", |text| {
-            syntax::one_of(text, &compare)
-        }),
+        compare: r.parse("payload.compare", "auto", |text| syntax::one_of(text, &compare)),
         ignore: r.list("payload.ignore", &[], syntax::pointer),
     };
     refuse_repeats(r, "payload.ignore", &payload.ignore);
@@ -123,18 +102,10 @@ fn payload(r: &mut Reader) -> Payload {
 fn refuse_repeats(r: &mut Reader, setting: &'static str, items: &[String]) {
     let mut seen = BTreeSet::new();
     for item in items {
-        let same = if item.starts_with("header:") {
-            item.to_ascii_lowercase()
-        } else {
-            item.clone()
-        };
+        let same =
+            if item.starts_with("header:") { item.to_ascii_lowercase() } else { item.clone() };
         if !seen.insert(same) {
-            r.refuse(
-                setting,
-                &format!("{item:?}"),
-                "named twice",
-                "each one once",
-            );
+            r.refuse(setting, &format!("{item:?}"), "named twice", "each one once");
         }
     }
 }

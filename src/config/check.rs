@@ -13,13 +13,7 @@ const DAY: Duration = Duration::from_hours(24);
 
 /// Ways to log in, and sources of a password: at most one of each.
 const EITHER: [&[&str]; 2] = [
-    &[
-        "nats.credentials_file",
-        "nats.nkey_seed_file",
-        "nats.user",
-        "nats.token_file",
-        "nats.token",
-    ],
+    &["nats.credentials_file", "nats.nkey_seed_file", "nats.user", "nats.token_file", "nats.token"],
     &["nats.password_file", "nats.password"],
 ];
 
@@ -56,9 +50,7 @@ fn credentials(nats: &Nats) -> BTreeMap<&'static str, String> {
         ("nats.tls_cert", path(&nats.tls_cert)),
         ("nats.tls_key", path(&nats.tls_key)),
     ];
-    let given = all
-        .into_iter()
-        .filter_map(|(setting, value)| Some((setting, value?)));
+    let given = all.into_iter().filter_map(|(setting, value)| Some((setting, value?)));
     given.collect()
 }
 
@@ -76,20 +68,13 @@ fn complete(given: &BTreeMap<&'static str, String>, r: &mut Reader) {
 
 fn one_of_each(given: &BTreeMap<&'static str, String>, r: &mut Reader) {
     for rivals in EITHER {
-        let mut present = rivals
-            .iter()
-            .filter_map(|&rival| given.get_key_value(rival));
+        let mut present = rivals.iter().filter_map(|&rival| given.get_key_value(rival));
         let Some((first, _)) = present.next() else {
             continue;
         };
         for (setting, value) in present {
             let allowed = format!("one of {}; \"\" takes one away", rivals.join(", "));
-            r.refuse(
-                setting,
-                value,
-                format!("cannot be used beside {first}"),
-                allowed,
-            );
+            r.refuse(setting, value, format!("cannot be used beside {first}"), allowed);
         }
     }
 }
@@ -103,12 +88,7 @@ fn streams_apart(config: &Config, r: &mut Reader) {
     let own = [config.ledger_stream(), config.reports_stream(), lease];
     if own.contains(&config.input.stream) {
         let allowed = format!("a stream other than the gate's own {}", own.join(", "));
-        r.refuse(
-            "input.stream",
-            &quoted(&config.input.stream),
-            "the gate's own stream",
-            allowed,
-        );
+        r.refuse("input.stream", &quoted(&config.input.stream), "the gate's own stream", allowed);
     }
 }
 
@@ -122,11 +102,7 @@ struct Claim<'a> {
 }
 
 fn claims(config: &Config) -> Vec<Claim<'_>> {
-    let claim = |setting, value, pattern| Claim {
-        setting,
-        value,
-        pattern,
-    };
+    let claim = |setting, value, pattern| Claim { setting, value, pattern };
     let (name, inbox) = (config.name.as_str(), config.nats.inbox_prefix.as_str());
     let inputs = config.input.subjects.iter();
     let replies = config.answers.reply_prefixes.iter();
@@ -150,11 +126,7 @@ fn subjects_apart(config: &Config, r: &mut Reader) {
         for earlier in claims.iter().take(i).filter(meets) {
             // Whoever gave one setting is not told about the default of another.
             let is_earlier = r.is_given(earlier.setting) && !r.is_given(later.setting);
-            let (bad, other) = if is_earlier {
-                (earlier, later)
-            } else {
-                (later, earlier)
-            };
+            let (bad, other) = if is_earlier { (earlier, later) } else { (later, earlier) };
             let what = format!("overlaps with {} = {:?}", other.setting, other.value);
             let allowed = format!("subjects apart from {}", other.pattern);
             r.refuse(bad.setting, &quoted(bad.value), what, allowed);
@@ -170,15 +142,8 @@ fn ledger_outlives_window(config: &Config, r: &mut Reader) {
     let least = config.retention.window + DAY;
     if max_age < least && r.is_sound("retention.window") {
         let value = format!("\"{}\"", humantime::format_duration(max_age));
-        let allowed = format!(
-            "\"0s\" for no limit, or at least {}",
-            humantime::format_duration(least)
-        );
-        r.refuse(
-            "ledger.max_age",
-            &value,
-            "shorter than retention.window + 1 day",
-            allowed,
-        );
+        let allowed =
+            format!("\"0s\" for no limit, or at least {}", humantime::format_duration(least));
+        r.refuse("ledger.max_age", &value, "shorter than retention.window + 1 day", allowed);
     }
 }

@@ -40,10 +40,8 @@ impl Layers {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> (Self, Option<Problem>) {
         let variables: BTreeMap<String, String> = env.into_iter().collect();
-        let mut layers = Self {
-            env: variables.iter().filter_map(setting_of).collect(),
-            ..Self::default()
-        };
+        let mut layers =
+            Self { env: variables.iter().filter_map(setting_of).collect(), ..Self::default() };
         let mut problem = None;
         if let Some((path, origin)) = which_file(argument, &variables) {
             match read_file(&path) {
@@ -117,16 +115,11 @@ fn left_in_file(key: &str, value: &Value, known: &[&str]) -> Vec<(String, Unfit)
         let bad = unknown("no such setting", closest(&setting, known.iter().copied()));
         (setting, bad)
     };
-    let sections = || {
-        known
-            .iter()
-            .filter_map(|name| Some(name.split_once('.')?.0))
-    };
+    let sections = || known.iter().filter_map(|name| Some(name.split_once('.')?.0));
     match (sections().any(|section| section == key), value) {
-        (true, Value::Table(rest)) => rest
-            .keys()
-            .map(|name| stray(format!("{key}.{name}")))
-            .collect(),
+        (true, Value::Table(rest)) => {
+            rest.keys().map(|name| stray(format!("{key}.{name}"))).collect()
+        }
         (true, _) => {
             let what = "a section, not a setting".to_owned();
             let allowed = format!("[{key}] with settings under it");
@@ -145,10 +138,7 @@ fn unknown(what: &str, near: Option<&str>) -> Unfit {
         Some(near) => format!("{what}; did you mean {near}?"),
         None => what.to_owned(),
     };
-    Unfit {
-        what,
-        allowed: String::new(),
-    }
+    Unfit { what, allowed: String::new() }
 }
 
 /// The file to read, and who says so.
@@ -160,16 +150,11 @@ fn which_file(
         return Some((path.to_owned(), Origin::Argument));
     }
     if let Some(path) = not_blank(variables, FILE_VARIABLE) {
-        return Some((
-            PathBuf::from(path),
-            Origin::Variable(FILE_VARIABLE.to_owned()),
-        ));
+        return Some((PathBuf::from(path), Origin::Variable(FILE_VARIABLE.to_owned())));
     }
     // A file that may exist but cannot be looked at is tried, so that the reason is told.
     let path = PathBuf::from(DEFAULT_FILE);
-    path.try_exists()
-        .unwrap_or(true)
-        .then_some((path, Origin::Default))
+    path.try_exists().unwrap_or(true).then_some((path, Origin::Default))
 }
 
 /// The file's settings. Of a syntax error only the place and the reason are kept, not the line: it may
@@ -185,10 +170,7 @@ fn read_file(path: &Path) -> Read<toml::Table> {
         let last_line = before.rsplit('\n').next().unwrap_or_default();
         let column = last_line.chars().count() + 1;
         let reason = error.message();
-        unfit(
-            format!("not TOML at line {line}, column {column}: {reason}"),
-            "",
-        )
+        unfit(format!("not TOML at line {line}, column {column}: {reason}"), "")
     })
 }
 

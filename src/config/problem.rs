@@ -25,9 +25,7 @@ impl fmt::Display for ConfigErrors {
             1 => write!(f, "1 setting is not usable:")?,
             n => write!(f, "{n} settings are not usable:")?,
         }
-        self.0
-            .iter()
-            .try_for_each(|problem| write!(f, "\n  {problem}"))
+        self.0.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
@@ -53,13 +51,7 @@ impl Problem {
         origin: Origin,
         bad: Unfit,
     ) -> Self {
-        Self {
-            setting: setting.into(),
-            value,
-            origin,
-            what: bad.what,
-            allowed: bad.allowed,
-        }
+        Self { setting: setting.into(), value, origin, what: bad.what, allowed: bad.allowed }
     }
 }
 

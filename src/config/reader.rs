@@ -29,11 +29,7 @@ impl Reader {
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Self {
         let (layers, problem) = Layers::open(file, env);
-        Self {
-            layers,
-            origins: BTreeMap::new(),
-            problems: problem.into_iter().collect(),
-        }
+        Self { layers, origins: BTreeMap::new(), problems: problem.into_iter().collect() }
     }
 
     /// Notes all that nobody has read.
@@ -50,9 +46,7 @@ impl Reader {
 
     /// Whether nothing is wrong with a setting so far.
     pub(super) fn is_sound(&self, setting: &str) -> bool {
-        self.problems
-            .iter()
-            .all(|problem| problem.setting != setting)
+        self.problems.iter().all(|problem| problem.setting != setting)
     }
 
     /// Whether a layer names the setting, so that it is not the built-in default.
@@ -63,11 +57,7 @@ impl Reader {
 
     /// The configuration, if nothing is wrong with it.
     pub(super) fn finish<T>(self, config: T) -> Result<T, ConfigErrors> {
-        if self.problems.is_empty() {
-            Ok(config)
-        } else {
-            Err(ConfigErrors(self.problems))
-        }
+        if self.problems.is_empty() { Ok(config) } else { Err(ConfigErrors(self.problems)) }
     }
 }
 
@@ -137,9 +127,7 @@ impl Reader {
         default: &str,
         check: fn(&str) -> Read<()>,
     ) -> String {
-        self.parse(setting, default, |text| {
-            check(text).map(|()| text.to_owned())
-        })
+        self.parse(setting, default, |text| check(text).map(|()| text.to_owned()))
     }
 
     /// A setting that may be absent; `""` is absent too, so that a higher layer can take it away.
@@ -181,10 +169,8 @@ impl Reader {
             Raw::Default => Some(default.iter().map(|&item| item.to_owned()).collect()),
             Raw::Env(text) => Some(split(&text)),
             Raw::File(ref value @ Value::Array(ref items)) => {
-                let texts: Option<Vec<String>> = items
-                    .iter()
-                    .map(|i| i.as_str().map(str::to_owned))
-                    .collect();
+                let texts: Option<Vec<String>> =
+                    items.iter().map(|i| i.as_str().map(str::to_owned)).collect();
                 texts.or_else(|| self.misshapen(setting, value, "not a list of texts", ALLOWED))
             }
             Raw::File(other) => self.misshapen(setting, &other, "not a list", ALLOWED),
@@ -246,20 +232,14 @@ impl Reader {
         what: impl Into<String>,
         allowed: impl Into<String>,
     ) {
-        let bad = Unfit {
-            what: what.into(),
-            allowed: allowed.into(),
-        };
+        let bad = Unfit { what: what.into(), allowed: allowed.into() };
         self.refuse_or(setting, value.to_owned(), Err::<(), _>(bad));
     }
 
     /// What was read of a text, or nothing and a note.
     fn settle<T: Default>(&mut self, setting: &'static str, text: &str, read: Read<T>) -> T {
-        let shown = if setting == "nats.servers" {
-            quoted(&syntax::masked(text))
-        } else {
-            quoted(text)
-        };
+        let shown =
+            if setting == "nats.servers" { quoted(&syntax::masked(text)) } else { quoted(text) };
         self.refuse_or(setting, shown, read)
     }
 
@@ -267,8 +247,7 @@ impl Reader {
         read.unwrap_or_else(|bad| {
             let origin = self.origins.get(setting).cloned();
             let origin = origin.unwrap_or(Origin::Default);
-            self.problems
-                .push(Problem::new(setting, Some(shown), origin, bad));
+            self.problems.push(Problem::new(setting, Some(shown), origin, bad));
             T::default()
         })
     }

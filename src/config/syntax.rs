@@ -19,10 +19,7 @@ pub(super) struct Unfit {
 pub(super) type Read<T> = Result<T, Unfit>;
 
 pub(super) fn unfit<T>(what: impl Into<String>, allowed: impl Into<String>) -> Read<T> {
-    Err(Unfit {
-        what: what.into(),
-        allowed: allowed.into(),
-    })
+    Err(Unfit { what: what.into(), allowed: allowed.into() })
 }
 
 fn must(holds: bool, what: &str, allowed: &str) -> Read<()> {
@@ -97,6 +94,8 @@ pub(super) fn inbox_prefix(text: &str) -> Read<()> {
         "not a subject without wildcards",
         "tokens joined by dots, without white space and wildcards, no dot at the end",
     )?;
+    // Subject and reply share a protocol line of 4096 bytes.
+    must(text.len() <= 64, "too long", "at most 64 bytes")?;
     not_the_servers(text)
 }
 
@@ -148,10 +147,7 @@ pub(super) fn scope_part(text: &str) -> Read<()> {
             "not the number of a subject token",
             "subject:N, N from 1, without leading zeros",
         ),
-        _ => unfit(
-            "not a part of a scope",
-            "subject:N, header:NAME or json:/POINTER",
-        ),
+        _ => unfit("not a part of a scope", "subject:N, header:NAME or json:/POINTER"),
     }
 }
 
@@ -189,11 +185,7 @@ pub(super) fn server(text: &str) -> Read<()> {
         Some(("ws" | "wss", _)) => return unfit("web sockets are not supported", ALLOWED),
         Some(_) => return unfit("unknown scheme", ALLOWED),
     };
-    must(
-        is_host_and_port(address),
-        "not the address of a server",
-        ALLOWED,
-    )
+    must(is_host_and_port(address), "not the address of a server", ALLOWED)
 }
 
 fn is_host_and_port(address: &str) -> bool {
@@ -306,11 +298,7 @@ pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Read<T> {
 /// A text on one line, in quotes, not too long.
 pub(super) fn quoted(text: &str) -> String {
     const LONGEST: usize = 120;
-    match text
-        .char_indices()
-        .nth(LONGEST)
-        .and_then(|(end, _)| text.get(..end))
-    {
+    match text.char_indices().nth(LONGEST).and_then(|(end, _)| text.get(..end)) {
         Some(start) => format!("{:?}", format!("{start}...")),
         None => format!("{text:?}"),
     }

@@ -64,12 +64,7 @@ pub fn decode(raw: RawAction, rules: &Rules) -> Action {
         Found::Key(key) => Some(key),
         _ => None,
     };
-    Action {
-        raw,
-        key,
-        digest,
-        fault,
-    }
+    Action { raw, key, digest, fault }
 }
 
 /// The digest of a payload under `rules`, as [`decode`] gives it; `None` where they want JSON and it
@@ -128,12 +123,7 @@ fn find_key(
     subject: &str,
     scan: Option<&Result<Scan, NotStrict>>,
 ) -> Found {
-    let look = Look {
-        headers,
-        subject,
-        scan,
-        max_bytes: rules.texts().key_max_bytes,
-    };
+    let look = Look { headers, subject, scan, max_bytes: rules.texts().key_max_bytes };
     let key = rules
         .from
         .iter()
@@ -172,11 +162,7 @@ impl<'a> Look<'a> {
                 let mut values = self.headers.all(name);
                 let first = values.next()?;
                 let same = values.all(|value| value == first);
-                Some(if same {
-                    Ok(first)
-                } else {
-                    Err("has several values that differ")
-                })
+                Some(if same { Ok(first) } else { Err("has several values that differ") })
             }
             Place::Json(index) => match self.scan?.as_ref().ok()?.captured.get(*index)? {
                 Captured::Absent => None,
@@ -186,11 +172,7 @@ impl<'a> Look<'a> {
             Place::SubjectToken(n) => {
                 let token = self.subject.split('.').nth(n - 1)?;
                 let exact = !token.contains(char::REPLACEMENT_CHARACTER);
-                Some(if exact {
-                    Ok(token)
-                } else {
-                    Err("is not UTF-8")
-                })
+                Some(if exact { Ok(token) } else { Err("is not UTF-8") })
             }
         }
     }

@@ -45,10 +45,7 @@ impl Plan {
     /// A captured value is left out only if `ignore` names it too, and it is read either way, also
     /// from inside a value that is left out.
     pub fn new(ignore: Vec<Pattern>, capture: Vec<Pointer>) -> Self {
-        Self {
-            tree: Tree::new(&ignore, &capture),
-            captures: capture.len(),
-        }
+        Self { tree: Tree::new(&ignore, &capture), captures: capture.len() }
     }
 }
 
@@ -128,10 +125,7 @@ pub fn scan(text: &[u8], plan: &Plan) -> Result<Scan, NotStrict> {
     if scanner.out.is_empty() {
         scanner.out.push(b'*');
     }
-    Ok(Scan {
-        canonical: scanner.out,
-        captured: scanner.captured,
-    })
+    Ok(Scan { canonical: scanner.out, captured: scanner.captured })
 }
 
 struct Scanner<'a> {
@@ -228,11 +222,7 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         self.white_space();
 
-        let mut member = Member {
-            start,
-            name_end,
-            end: name_end,
-        };
+        let mut member = Member { start, name_end, end: name_end };
         let inner = self.trail.enter_member(reached, member.name(&self.out));
         self.value(inner)?;
         member.end = self.out.len();
@@ -242,9 +232,8 @@ impl<'a> Scanner<'a> {
     /// Whether a member may stay where it was written, if its elder siblings may.
     fn stays(&self, first: usize, member: Member) -> bool {
         let siblings = self.members.get(first..).unwrap_or_default();
-        let sorted = siblings
-            .last()
-            .is_none_or(|last| last.name(&self.out) < member.name(&self.out));
+        let sorted =
+            siblings.last().is_none_or(|last| last.name(&self.out) < member.name(&self.out));
         sorted && !member.is_ignored()
     }
 
@@ -253,10 +242,7 @@ impl<'a> Scanner<'a> {
         let members = self.members.get_mut(first..).unwrap_or_default();
         let out = &self.out;
         members.sort_unstable_by(|a, b| a.name(out).cmp(b.name(out)));
-        if members
-            .array_windows()
-            .any(|[a, b]| a.name(out) == b.name(out))
-        {
+        if members.array_windows().any(|[a, b]| a.name(out) == b.name(out)) {
             return self.refuse("a member name is repeated");
         }
         self.scratch.clear();
@@ -349,8 +335,7 @@ impl<'a> Scanner<'a> {
         loop {
             let rest = self.rest();
             let plain = plain_length(rest);
-            self.out
-                .extend_from_slice(rest.get(..plain).unwrap_or_default());
+            self.out.extend_from_slice(rest.get(..plain).unwrap_or_default());
             self.at += plain;
             match self.peek() {
                 Some(b'"') => break,
@@ -454,10 +439,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn refuse<T>(&self, why: &'static str) -> Result<T, NotStrict> {
-        Err(NotStrict {
-            offset: self.at,
-            why,
-        })
+        Err(NotStrict { offset: self.at, why })
     }
 }
 

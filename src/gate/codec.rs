@@ -59,18 +59,13 @@ impl<'a> Reader<'a> {
     }
 
     pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
-        let (taken, rest) = self
-            .0
-            .split_at_checked(length)
-            .ok_or(Damaged("it ends too early"))?;
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(Damaged("it ends too early"))?;
         self.0 = rest;
         Ok(taken)
     }
 
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
-        self.bytes(N)?
-            .try_into()
-            .map_err(|_| Damaged("it ends too early"))
+        self.bytes(N)?.try_into().map_err(|_| Damaged("it ends too early"))
     }
 
     pub fn text(&mut self) -> Result<&'a str, Damaged> {
@@ -79,10 +74,6 @@ impl<'a> Reader<'a> {
     }
 
     pub fn end(self) -> Result<(), Damaged> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Damaged("bytes left over"))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Damaged("bytes left over")) }
     }
 }

@@ -9,6 +9,11 @@ use super::source::{Source, TimeNs};
 
 const VERSION: u8 = 1;
 
+/// How far a server's clock may step back without a later message being taken for one of another
+/// stream, where the message at the cursor is gone and only order is left to go by. JetStream stamps
+/// with the leader's clock as it is: a correction, or a new leader, may set it back a little.
+pub const CLOCK_STEP_NS: TimeNs = 1_000_000_000;
+
 /// Position in the ledger: everything up to `sequence` is in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerCursor {
@@ -65,18 +70,10 @@ pub struct Cursors {
 impl Cursors {
     /// The cursor of `stream`, which begins at 0 if it was never read.
     pub fn input(&mut self, stream: &Arc<str>) -> (u32, &mut InputCursor) {
-        let found = self
-            .inputs
-            .iter()
-            .position(|cursor| cursor.stream == *stream);
+        let found = self.inputs.iter().position(|cursor| cursor.stream == *stream);
         let index = found.unwrap_or_else(|| {
             let stream = stream.clone();
-            self.inputs.push(InputCursor {
-                stream,
-                sequence: 0,
-                time_ns: 0,
-                created_ns: 0,
-            });
+            self.inputs.push(InputCursor { stream, sequence: 0, time_ns: 0, created_ns: 0 });
             self.inputs.len() - 1
         });
         #[expect(clippy::indexing_slicing, reason = "found or pushed just above")]
@@ -85,21 +82,9 @@ impl Cursors {
 
     /// The position judged last in `stream`.
     pub fn position(&self, stream: &str) -> Option<Source> {
-        let cursor = self
-            .inputs
-            .iter()
-            .find(|cursor| *cursor.stream == *stream)?;
-        let InputCursor {
-            stream,
-            sequence,
-            time_ns,
-            ..
-        } = cursor.clone();
-        (sequence > 0).then_some(Source {
-            stream,
-            sequence,
-            time_ns,
-        })
+        let cursor = self.inputs.iter().find(|cursor| *cursor.stream == *stream)?;
+        let InputCursor { stream, sequence, time_ns, .. } = cursor.clone();
+        (sequence > 0).then_some(Source { stream, sequence, time_ns })
     }
 
     /// The index of `fingerprint`, added if new.
@@ -114,12 +99,7 @@ impl Cursors {
     /// The bytes, version first.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
-        let LedgerCursor {
-            sequence,
-            fingerprint,
-            anchor,
-            source_time_max_ns,
-        } = &self.ledger;
+        let LedgerCursor { sequence, fingerprint, anchor, source_time_max_ns } = &self.ledger;
         put_u64(&mut out, *sequence);
         put_u64(&mut out, *fingerprint);
         let (anchor_sequence, anchor_time) = anchor.unwrap_or_default();
@@ -183,12 +163,6 @@ impl Cursors {
         };
         let filled_from_ns = Some(reader.i64()?).filter(|time_ns| *time_ns != 0);
         reader.end()?;
-        Ok(Self {
-            ledger,
-            inputs,
-            rules,
-            in_force,
-            filled_from_ns,
-        })
+        Ok(Self { ledger, inputs, rules, in_force, filled_from_ns })
     }
 }

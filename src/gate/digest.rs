@@ -35,10 +35,7 @@ impl Digest {
         hash.update(&(subject.len() as u64).to_le_bytes());
         hash.update(subject.as_bytes());
         hash.update(payload);
-        Self {
-            form,
-            hash: hash.digest128(),
-        }
+        Self { form, hash: hash.digest128() }
     }
 }
 
@@ -71,9 +68,6 @@ impl FromStr for Digest {
         if hex.len() != 32 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(());
         }
-        Ok(Self {
-            form,
-            hash: u128::from_str_radix(hex, 16).map_err(|_| ())?,
-        })
+        Ok(Self { form, hash: u128::from_str_radix(hex, 16).map_err(|_| ())? })
     }
 }

@@ -192,17 +192,18 @@ impl Message {
     }
 
     fn header_block_bytes(&self) -> usize {
-        let lines: usize = self
-            .headers
-            .iter()
-            .map(|(n, v)| n.len() + v.len() + 4)
-            .sum();
+        let lines: usize = self.headers.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
         "NATS/1.0\r\n\r\n".len() + lines + EXPECTED_SEQUENCE_HEADER_BYTES
     }
 
+    /// Headers and payload together, as the server counts them.
+    pub fn bytes(&self) -> usize {
+        self.header_block_bytes() + self.payload.len()
+    }
+
     fn fits(&self, limits: Limits) -> bool {
-        let header = self.header_block_bytes();
-        header <= HEADER_BLOCK_BYTES_MAX && header + self.payload.len() <= limits.message_bytes_max
+        self.header_block_bytes() <= HEADER_BLOCK_BYTES_MAX
+            && self.bytes() <= limits.message_bytes_max
     }
 
     fn push(&mut self, name: &'static str, value: impl Display) {
@@ -237,11 +238,7 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
     if let Some(why) = not_routable(action, &subject) {
         return Err(Rejection::new(Reason::Unroutable, why));
     }
-    let mut message = Message {
-        subject,
-        headers: Vec::new(),
-        payload: raw.payload.clone(),
-    };
+    let mut message = Message { subject, headers: Vec::new(), payload: raw.payload.clone() };
     message.push_key(action.key.as_ref());
     message.push(RUN_ID, raw.source.run_id(action.key.as_ref()).hyphenated());
     if let Some(digest) = action.digest {
@@ -257,7 +254,7 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
                  in all (the ledger takes {})",
                 message.header_block_bytes(),
                 HEADER_BLOCK_BYTES_MAX,
-                message.header_block_bytes() + message.payload.len(),
+                message.bytes(),
                 limits.message_bytes_max
             ),
         ));
@@ -312,11 +309,7 @@ fn dead_letter(
     let whole = format!("{bare}.{}", raw.subject);
     let routable = *reason != Reason::Unroutable && not_routable(action, &whole).is_none();
     let subject = if routable { whole } else { bare };
-    let mut message = Message {
-        subject,
-        headers: Vec::new(),
-        payload: raw.payload.clone(),
-    };
+    let mut message = Message { subject, headers: Vec::new(), payload: raw.payload.clone() };
     message.push_key(action.key.as_ref());
     if let Some(digest) = action.digest {
         message.push(DIGEST, digest);
@@ -338,23 +331,14 @@ fn dead_letter(
 
 /// Control characters, which no header value may hold, become U+FFFD; at most 8 KiB are kept.
 fn as_header_value(text: &str) -> String {
-    let clean = text.chars().map(|c| {
-        if c.is_control() {
-            char::REPLACEMENT_CHARACTER
-        } else {
-            c
-        }
-    });
+    let clean = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
     clean.take(8192 / 4).collect()
 }
 
 /// The marker that closes a stretch of duplicates.
 pub fn judged(name: &str, up_to: &Source, duplicates: u64) -> Message {
-    let mut message = Message {
-        subject: format!("{name}.judged"),
-        headers: Vec::new(),
-        payload: Bytes::new(),
-    };
+    let mut message =
+        Message { subject: format!("{name}.judged"), headers: Vec::new(), payload: Bytes::new() };
     message.push(JUDGED, up_to);
     message.push(DUPLICATES, duplicates);
     message
@@ -363,11 +347,7 @@ pub fn judged(name: &str, up_to: &Source, duplicates: u64) -> Message {
 /// The entry that begins a term.
 pub fn leading(name: &str, leading: &Leading) -> Message {
     let payload = serde_json::json!(leading).to_string().into();
-    Message {
-        subject: format!("{name}.leading"),
-        headers: Vec::new(),
-        payload,
-    }
+    Message { subject: format!("{name}.leading"), headers: Vec::new(), payload }
 }
 
 /// Reads an entry back. `payload` is looked at for `leading` only.
@@ -381,30 +361,20 @@ pub fn decode(
     headers: &Headers,
     payload: &[u8],
 ) -> Result<Entry, Foreign> {
-    let kind = subject
-        .strip_prefix(name)
-        .and_then(|rest| rest.strip_prefix('.'));
+    let kind = subject.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
     let kind = kind.ok_or(Foreign("its subject is not the gate's"))?;
     match kind.split('.').next().unwrap_or_default() {
         "accepted" => decode_accepted(headers),
         "rejected" => {
             let reason = headers.one(REASON);
-            let reason = Reason::ALL
-                .into_iter()
-                .find(|known| Some(known.as_str()) == reason);
+            let reason = Reason::ALL.into_iter().find(|known| Some(known.as_str()) == reason);
             let reason = reason.ok_or(Foreign("its reason is none of the gate's"))?;
-            Ok(Entry::Rejected {
-                source: position(headers, SOURCE)?,
-                reason,
-            })
+            Ok(Entry::Rejected { source: position(headers, SOURCE)?, reason })
         }
         "judged" => {
             let duplicates = headers.one(DUPLICATES).and_then(|text| text.parse().ok());
             let duplicates = duplicates.ok_or(Foreign("it does not count its duplicates"))?;
-            Ok(Entry::Judged {
-                up_to: position(headers, JUDGED)?,
-                duplicates,
-            })
+            Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
         }
         "leading" => serde_json::from_slice(payload)
             .map(|leading| Entry::Leading(Box::new(leading)))
@@ -414,20 +384,15 @@ pub fn decode(
 }
 
 fn position(headers: &Headers, name: &str) -> Result<Source, Foreign> {
-    let text = headers
-        .one(name)
-        .ok_or(Foreign("it names no input position"))?;
-    text.parse()
-        .map_err(|_| Foreign("it names no input position"))
+    let text = headers.one(name).ok_or(Foreign("it names no input position"))?;
+    text.parse().map_err(|_| Foreign("it names no input position"))
 }
 
 fn decode_accepted(headers: &Headers) -> Result<Entry, Foreign> {
     let source = position(headers, SOURCE)?;
     let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
     let digest = digest.ok_or(Foreign("it has no digest"))?;
-    let run_id = headers
-        .one(RUN_ID)
-        .and_then(|text| Uuid::parse_str(text).ok());
+    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
     let run_id = run_id.ok_or(Foreign("it has no run id"))?;
     let key = match headers.one(KEY) {
         Some(key) => {
@@ -443,13 +408,7 @@ fn decode_accepted(headers: &Headers) -> Result<Entry, Foreign> {
     };
     let key = key.filter(|key| source.run_id(Some(key)) == run_id);
     if key.is_none() && source.run_id(None) != run_id {
-        return Err(Foreign(
-            "its run id does not follow from its source and key",
-        ));
+        return Err(Foreign("its run id does not follow from its source and key"));
     }
-    Ok(Entry::Accepted {
-        source,
-        key,
-        digest,
-    })
+    Ok(Entry::Accepted { source, key, digest })
 }

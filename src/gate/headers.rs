@@ -36,9 +36,7 @@ impl Headers {
     }
 
     fn pair(line: &str) -> Result<(String, String), MalformedHeaders> {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or(MalformedHeaders("a line has no colon"))?;
+        let (name, value) = line.split_once(':').ok_or(MalformedHeaders("a line has no colon"))?;
         check(name, value)?;
         Ok((name.to_owned(), value.trim().to_owned()))
     }
@@ -49,10 +47,7 @@ impl Headers {
     /// end) and does not say so, but all of these change the length. `None`: the block is not what
     /// every client writes for these pairs, so read it raw to know.
     pub fn from_library(pairs: Vec<(String, String)>, block_bytes: usize) -> Option<Self> {
-        let lines: usize = pairs
-            .iter()
-            .map(|(name, value)| name.len() + 1 + value.len() + 2)
-            .sum();
+        let lines: usize = pairs.iter().map(|(name, value)| name.len() + 1 + value.len() + 2).sum();
         let plain = VERSION_LINE.len() + lines + 2;
         let as_written = block_bytes == plain + pairs.len() || block_bytes == plain;
         let clean = || pairs.iter().all(|(name, value)| check(name, value).is_ok());
@@ -61,10 +56,7 @@ impl Headers {
 
     /// All values under `name`, compared without regard to case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(n, _)| n.eq_ignore_ascii_case(name))
-            .map(|(_, v)| v.as_str())
+        self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
     }
 
     /// The value under `name` if there is exactly one.
@@ -85,8 +77,7 @@ impl Headers {
 
 fn reserved(name: &str) -> bool {
     ["nats-", "oncegate-"].iter().any(|prefix| {
-        name.get(..prefix.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     })
 }
 
@@ -156,10 +147,7 @@ mod tests {
         let block =
             b"NATS/1.0\r\nnats-TTL: 1\r\nOncegate-Run-Id: 2\r\nX-Nats: 3\r\nNats: 4\r\n\r\n";
         let headers = Headers::parse(block).unwrap();
-        let names: Vec<_> = headers
-            .forwardable()
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: Vec<_> = headers.forwardable().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["X-Nats", "Nats"]);
     }
 }

@@ -20,10 +20,8 @@ pub(super) struct Malformed {
 /// equal.
 pub(super) fn normalise(text: &[u8], out: &mut Vec<u8>) -> Result<usize, Malformed> {
     let mut rest = text;
-    let spelled = Spelled::read(&mut rest).map_err(|why| Malformed {
-        offset: text.len() - rest.len(),
-        why,
-    })?;
+    let spelled = Spelled::read(&mut rest)
+        .map_err(|why| Malformed { offset: text.len() - rest.len(), why })?;
     spelled.write(out);
     Ok(text.len() - rest.len())
 }
@@ -53,13 +51,7 @@ impl<'a> Spelled<'a> {
             Some(_) => (eat(rest, b"+-") == Some(b'-'), digits(rest)?),
             None => (false, [].as_slice()),
         };
-        Ok(Self {
-            negative,
-            whole,
-            fraction,
-            exponent_negative,
-            exponent,
-        })
+        Ok(Self { negative, whole, fraction, exponent_negative, exponent })
     }
 
     fn write(&self, out: &mut Vec<u8>) {

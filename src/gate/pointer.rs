@@ -36,10 +36,7 @@ impl Pointer {
         if parts.next() != Some("") {
             return Err(BadPointer::NoSlash);
         }
-        Ok(Self {
-            text: text.to_owned(),
-            segments: parts.map(unescape).collect::<Result<_, _>>()?,
-        })
+        Ok(Self { text: text.to_owned(), segments: parts.map(unescape).collect::<Result<_, _>>()? })
     }
 
     /// The segments, unescaped; none for the whole document.
@@ -92,10 +89,7 @@ pub struct Pattern {
 impl Pattern {
     /// Reads a pointer in which a whole segment `*` is a wildcard.
     pub fn parse(text: &str) -> Result<Self, BadPointer> {
-        Ok(Self {
-            pointer: Pointer::parse(text)?,
-            wild: true,
-        })
+        Ok(Self { pointer: Pointer::parse(text)?, wild: true })
     }
 
     /// The segments, unescaped; `*` is the wildcard (but a name in a pattern made from a pointer).
@@ -111,10 +105,7 @@ impl Pattern {
 /// The pattern that matches what the pointer names and nothing else, even if a name in it is `*`.
 impl From<Pointer> for Pattern {
     fn from(pointer: Pointer) -> Self {
-        Self {
-            pointer,
-            wild: false,
-        }
+        Self { pointer, wild: false }
     }
 }
 
@@ -211,10 +202,7 @@ impl<'t> Trail<'t> {
     /// Starts at the whole document.
     pub(super) fn new(tree: &'t Tree) -> (Self, Reached) {
         let reached = Vec::from_iter(tree.nodes.first());
-        let root = Reached {
-            from: 0,
-            to: reached.len(),
-        };
+        let root = Reached { from: 0, to: reached.len() };
         (Self { tree, reached }, root)
     }
 
@@ -239,10 +227,7 @@ impl<'t> Trail<'t> {
             let next = next.flat_map(|id| self.tree.nodes.get(id));
             self.reached.extend(next);
         }
-        Reached {
-            from: value.to,
-            to: self.reached.len(),
-        }
+        Reached { from: value.to, to: self.reached.len() }
     }
 
     /// What is asked of a value.
@@ -270,7 +255,5 @@ fn array_index(segment: &str) -> Option<usize> {
     let digits_only = segment.bytes().all(|byte| byte.is_ascii_digit());
     let leading_zero = segment.len() > 1 && segment.starts_with('0');
     // An index that does not fit is past the end of any array.
-    (digits_only && !leading_zero)
-        .then(|| segment.parse().ok())
-        .flatten()
+    (digits_only && !leading_zero).then(|| segment.parse().ok()).flatten()
 }

@@ -72,11 +72,7 @@ impl KeyRecord {
             return Err(Damaged("a record of an unknown version"));
         }
         let kind = reader.u8()?;
-        let form = if kind & 1 == 0 {
-            Form::Json
-        } else {
-            Form::Bytes
-        };
+        let form = if kind & 1 == 0 { Form::Json } else { Form::Bytes };
         let hash = u128::from_le_bytes(reader.array()?);
         let index = |value: u64| u32::try_from(value).map_err(|_| Damaged("an index out of range"));
         let mut record = Self {

@@ -34,10 +34,7 @@ impl RuleTexts {
                 text.extend_from_slice(item.as_bytes());
             }
         }
-        let rest = format!(
-            "{} {} {}",
-            self.key_max_bytes, self.key_missing, self.payload_compare
-        );
+        let rest = format!("{} {} {}", self.key_max_bytes, self.key_missing, self.payload_compare);
         text.extend_from_slice(rest.as_bytes());
         RulesFingerprint(xxh3_64(&text))
     }
@@ -163,8 +160,6 @@ fn place(text: &str, captures: &mut Vec<Pointer>) -> Result<Place, BadRule> {
             Ok(n) if n >= 1 => Ok(Place::SubjectToken(n)),
             _ => Err(bad("tokens count from 1")),
         },
-        _ => Err(bad(
-            "one of header:NAME, json:/POINTER, subject:N is needed",
-        )),
+        _ => Err(bad("one of header:NAME, json:/POINTER, subject:N is needed")),
     }
 }

@@ -52,13 +52,7 @@ impl Source {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {}",
-            self.stream,
-            self.sequence,
-            rfc3339(self.time_ns)
-        )
+        write!(f, "{} {} {}", self.stream, self.sequence, rfc3339(self.time_ns))
     }
 }
 
@@ -106,13 +100,9 @@ mod tests {
         let source: Source = text.parse().unwrap();
         assert_eq!(source.sequence, 42);
         assert_eq!(source.to_string(), text);
-        for bad in [
-            "",
-            "A 1",
-            "A x 2026-11-24T20:39:40Z",
-            "A 1 yesterday",
-            "A 1 2026-11-24T20:39:40Z x",
-        ] {
+        for bad in
+            ["", "A 1", "A x 2026-11-24T20:39:40Z", "A 1 yesterday", "A 1 2026-11-24T20:39:40Z x"]
+        {
             assert_eq!(bad.parse::<Source>(), Err(BadSource), "{bad}");
         }
     }
@@ -126,10 +116,7 @@ mod tests {
         let (seconds, nanos) = id.get_timestamp().unwrap().to_unix();
         assert_eq!((seconds, nanos), (1_795_552_780, 123_000_000));
         assert_eq!(id, source.run_id(None));
-        let next = Source {
-            sequence: 43,
-            ..source.clone()
-        };
+        let next = Source { sequence: 43, ..source.clone() };
         assert_ne!(id, next.run_id(None));
     }
 }

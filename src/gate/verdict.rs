@@ -68,10 +68,7 @@ pub struct Rejection {
 impl Rejection {
     /// Takes anything that can be written.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        Self {
-            reason,
-            detail: detail.to_string(),
-        }
+        Self { reason, detail: detail.to_string() }
     }
 }
 

@@ -85,11 +85,7 @@ impl Connection {
         call: &str,
         body: &serde_json::Value,
     ) -> Result<T, ApiError> {
-        let body = if body.is_null() {
-            Bytes::new()
-        } else {
-            body.to_string().into()
-        };
+        let body = if body.is_null() { Bytes::new() } else { body.to_string().into() };
         self.request(self.api_subject(call), None, body).await
     }
 
@@ -102,18 +98,11 @@ impl Connection {
     ) -> Result<T, ApiError> {
         let mut happened = self.happened.clone();
         let denied = happened.wait_for(|now| {
-            now.denied
-                .as_ref()
-                .is_some_and(|text| text.contains(&format!("\"{subject}\"")))
+            now.denied.as_ref().is_some_and(|text| text.contains(&format!("\"{subject}\"")))
         });
         let request = self.client.send_request(
             subject.clone(),
-            async_nats::Request {
-                payload: Some(body),
-                headers,
-                timeout: None,
-                inbox: None,
-            },
+            async_nats::Request { payload: Some(body), headers, timeout: None, inbox: None },
         );
         let answer = tokio::select! {
             answer = request => answer,
@@ -123,7 +112,7 @@ impl Connection {
         };
         let answer = answer.map_err(|error| {
             // The inbox itself may be what the worker is denied.
-            let denied = self.happened.borrow().denied.clone();
+            let denied = self.denied().filter(|text| text.contains("Subscription"));
             if let (RequestErrorKind::TimedOut, Some(denied)) = (error.kind(), denied) {
                 return ApiError::Denied(denied);
             }
@@ -132,10 +121,7 @@ impl Connection {
                 RequestErrorKind::TimedOut => "no answer in time".to_owned(),
                 _ => chain(&error),
             };
-            ApiError::Unavailable {
-                subject: subject.clone(),
-                why,
-            }
+            ApiError::Unavailable { subject: subject.clone(), why }
         })?;
         read(&subject, &answer.payload)
     }
@@ -148,17 +134,9 @@ fn read<T: DeserializeOwned>(subject: &str, payload: &[u8]) -> Result<T, ApiErro
     };
     let failed: Failed = serde_json::from_slice(payload).map_err(odd)?;
     if let Some(error) = failed.error {
-        let code = if error.err_code == 0 {
-            error.code
-        } else {
-            error.err_code
-        };
+        let code = if error.err_code == 0 { error.code } else { error.err_code };
         let description = error.description;
-        return Err(ApiError::Server {
-            subject: subject.to_owned(),
-            code,
-            description,
-        });
+        return Err(ApiError::Server { subject: subject.to_owned(), code, description });
     }
     serde_json::from_slice(payload).map_err(odd)
 }

@@ -78,10 +78,7 @@ impl Connection {
             note(&sender, event);
             std::future::ready(())
         });
-        let client = options
-            .connect(&nats.servers)
-            .await
-            .map_err(|error| failure(nats, &error))?;
+        let client = options.connect(&nats.servers).await.map_err(|error| failure(nats, &error))?;
         let found = client.server_info().version;
         if !is_new_enough(&found) {
             return Err(ConnectFailure::TooOld { found });
@@ -95,12 +92,7 @@ impl Connection {
             Some(domain) => format!("$JS.{domain}.API"),
             None => "$JS.API".to_owned(),
         };
-        Ok(Self {
-            client,
-            jetstream,
-            happened,
-            api_prefix: api_prefix.into(),
-        })
+        Ok(Self { client, jetstream, happened, api_prefix: api_prefix.into() })
     }
 
     /// The subject of a JetStream API call.
@@ -197,10 +189,7 @@ fn login(nats: &Nats) -> Result<ConnectOptions, ConnectFailure> {
             (None, Some(path)) => read(path)?,
             (None, None) => String::new(),
         };
-        return Ok(ConnectOptions::with_user_and_password(
-            user.clone(),
-            password,
-        ));
+        return Ok(ConnectOptions::with_user_and_password(user.clone(), password));
     }
     if let Some(token) = &nats.token {
         return Ok(ConnectOptions::with_token(token.expose().to_owned()));
@@ -238,10 +227,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn is_new_enough(version: &str) -> bool {
-    let mut numbers = version
-        .trim_start_matches('v')
-        .split(['.', '-'])
-        .map(str::parse::<u64>);
+    let mut numbers = version.trim_start_matches('v').split(['.', '-']).map(str::parse::<u64>);
     match (numbers.next(), numbers.next()) {
         (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= OLDEST_SERVER,
         _ => false,

@@ -34,9 +34,11 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence for so long is a missed heartbeat.
 const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// Messages read one by one and handed over together.
-const RAW_AT_ONCE: u64 = 255;
+const RAW_AT_ONCE: u64 = 63;
 /// Actions handed over at once.
 const BATCH_ACTIONS_MAX: usize = 1024;
+/// And so many bytes of them.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// How a committed action is acknowledged.
 #[derive(Clone, Debug)]
@@ -67,6 +69,18 @@ pub struct Batch {
     pub pending: u64,
     /// Sequences before them that the stream no longer holds.
     pub missed: u64,
+    payload_bytes: usize,
+}
+
+impl Batch {
+    fn bytes(&self) -> usize {
+        self.payload_bytes
+    }
+
+    fn push(&mut self, delivery: Delivery) {
+        self.payload_bytes += delivery.raw.payload.len();
+        self.deliveries.push(delivery);
+    }
 }
 
 /// Why the feed ended; `label` is the cause in `oncegate_recoveries_total`.
@@ -82,20 +96,13 @@ pub struct Broken {
 }
 
 fn broken(label: &'static str, why: impl std::fmt::Display) -> Broken {
-    Broken {
-        label,
-        why: why.to_string(),
-        denied: false,
-    }
+    Broken { label, why: why.to_string(), denied: false }
 }
 
 impl From<ApiError> for Broken {
     fn from(error: ApiError) -> Self {
         let denied = matches!(error, ApiError::Denied(_));
-        Self {
-            denied,
-            ..broken("feed_request", error)
-        }
+        Self { denied, ..broken("feed_request", error) }
     }
 }
 
@@ -105,6 +112,10 @@ pub struct Feed {
     config: Arc<Config>,
     stream: Arc<str>,
     work_queue: bool,
+    /// When the stream was created, as the server says.
+    created: String,
+    /// Its first sequence, as last heard; asked for once a batch.
+    first_sequence: Option<u64>,
     /// The stream takes nothing but what the gate's filter takes.
     whole_stream: bool,
     /// Next stream sequence that is due.
@@ -152,6 +163,8 @@ impl Feed {
             connection,
             stream: config.input.stream.as_str().into(),
             work_queue: info.is_work_queue(),
+            created: info.created.clone(),
+            first_sequence: None,
             whole_stream: subjects.0 == subjects.1,
             due: from,
             judged,
@@ -163,6 +176,7 @@ impl Feed {
 
     /// The next actions; waits until there are some.
     pub async fn next(&mut self) -> Result<Batch, Broken> {
+        self.first_sequence = None;
         while let Some(until) = self.raw_until {
             if let Some(batch) = self.next_raw(until).await? {
                 return Ok(batch);
@@ -173,7 +187,7 @@ impl Feed {
             let mut batch = Batch::default();
             let first = self.wait().await?;
             self.take(first, &mut batch).await?;
-            while batch.deliveries.len() < BATCH_ACTIONS_MAX {
+            while batch.deliveries.len() < BATCH_ACTIONS_MAX && batch.bytes() < BATCH_BYTES_MAX {
                 let Some(pull) = &mut self.pull else { break };
                 let Some(more) = pull.messages.next().now_or_never() else {
                     break;
@@ -203,11 +217,7 @@ impl Feed {
     /// Reads some one by one, many requests at a time; `None`: none of them is ours, or there is none.
     async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
         let subjects = self.config.input.subjects.clone();
-        let filter = if let [one] = subjects.as_slice() {
-            one
-        } else {
-            ">"
-        };
+        let filter = if let [one] = subjects.as_slice() { one } else { ">" };
         let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
         let Some(first) = next else {
             self.raw_until = None;
@@ -219,55 +229,31 @@ impl Feed {
         }
         let mut found = vec![first];
         if from <= to {
-            found.extend(raw::range(&self.connection, &self.stream, from, to).await?);
+            found.extend(
+                raw::range(&self.connection, &self.stream, (from, to), |message| message).await?,
+            );
         }
         // Whether more is behind them is not known; it may well be.
-        let mut batch = Batch {
-            pending: 1,
-            ..Batch::default()
-        };
+        let mut batch = Batch { pending: 1, ..Batch::default() };
         for message in found {
             batch.missed += self.missed(message.sequence).await?;
             self.due = message.sequence + 1;
-            if subjects
-                .iter()
-                .any(|subject| matches(subject, &message.subject))
-            {
-                batch.deliveries.push(self.raw_delivery(message));
+            if subjects.iter().any(|subject| matches(subject, &message.subject)) {
+                batch.push(self.raw_delivery(message));
             }
         }
         Ok((!batch.deliveries.is_empty()).then_some(batch))
     }
 
     fn raw_delivery(&self, message: RawMessage) -> Delivery {
-        let RawMessage {
-            sequence,
-            time_ns,
-            subject,
-            headers,
-            payload,
-        } = message;
-        let source = Source {
-            stream: self.stream.clone(),
-            sequence,
-            time_ns,
-        };
+        let RawMessage { sequence, time_ns, subject, headers, payload } = message;
+        let source = Source { stream: self.stream.clone(), sequence, time_ns };
         // The API gives U+FFFD for bytes that are not UTF-8; a subject that really holds one can't be
         // told from that, and is treated the careful way.
         let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
         Delivery {
-            raw: RawAction {
-                source,
-                subject,
-                subject_exact,
-                headers,
-                payload,
-            },
-            ack: if self.work_queue {
-                Ack::Delete
-            } else {
-                Ack::None
-            },
+            raw: RawAction { source, subject, subject_exact, headers, payload },
+            ack: if self.work_queue { Ack::Delete } else { Ack::None },
         }
     }
 
@@ -279,12 +265,7 @@ impl Feed {
             let inbox = self.connection.client.new_inbox();
             let subscribed = self.connection.client.subscribe(inbox.clone()).await;
             let messages = subscribed.map_err(|error| broken("feed_request", error))?;
-            self.pull = Some(Pull {
-                messages,
-                inbox,
-                outstanding: 0,
-                delivered: 0,
-            });
+            self.pull = Some(Pull { messages, inbox, outstanding: 0, delivered: 0 });
         }
         let Some(pull) = &mut self.pull else {
             return Ok(());
@@ -298,17 +279,11 @@ impl Feed {
             "expires": PULL_EXPIRES.as_nanos() as u64,
             "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
         });
-        let call = format!(
-            "CONSUMER.MSG.NEXT.{}.{}",
-            self.stream,
-            self.config.consumer()
-        );
+        let call = format!("CONSUMER.MSG.NEXT.{}.{}", self.stream, self.config.consumer());
         let subject = self.connection.api_subject(&call);
         let inbox = pull.inbox.clone();
         let sent =
-            self.connection
-                .client
-                .publish_with_reply(subject, inbox, body.to_string().into());
+            self.connection.client.publish_with_reply(subject, inbox, body.to_string().into());
         sent.await.map_err(|error| broken("feed_request", error))?;
         pull.outstanding += PULL_MESSAGES;
         Ok(())
@@ -318,7 +293,9 @@ impl Feed {
     async fn still_the_same(&self) -> Result<(), Broken> {
         let info = setup::stream_info(&self.connection, &self.stream).await?;
         match info {
-            Some(info) if info.state.last_seq + 1 >= self.due => Ok(()),
+            Some(info) if info.created == self.created && info.state.last_seq >= self.due - 1 => {
+                Ok(())
+            }
             _ => Err(broken("input_changed", "the input stream was made anew")),
         }
     }
@@ -349,11 +326,7 @@ impl Feed {
         };
         pull.outstanding = pull.outstanding.saturating_sub(1);
         if place.delivery != pull.delivered + 1 {
-            let why = format!(
-                "delivery {} where {} was due",
-                place.delivery,
-                pull.delivered + 1
-            );
+            let why = format!("delivery {} where {} was due", place.delivery, pull.delivered + 1);
             return Err(broken("hole", why));
         }
         pull.delivered = place.delivery;
@@ -361,36 +334,28 @@ impl Feed {
         batch.missed += self.missed(place.sequence).await?;
         self.due = self.due.max(place.sequence + 1);
         if let Some(delivery) = self.delivery(message, place).await? {
-            batch.deliveries.push(delivery);
+            batch.push(delivery);
         }
         Ok(())
     }
 
     /// `None` if the message is gone before its odd header block could be read whole.
     async fn delivery(&self, message: Message, place: Place) -> Result<Option<Delivery>, Broken> {
-        let Place {
-            sequence, time_ns, ..
-        } = place;
+        let Place { sequence, time_ns, .. } = place;
         let ack = match (&message.reply, self.work_queue) {
             (Some(reply), true) => Ack::Reply(reply.clone()),
             _ => Ack::None,
         };
         let Some(headers) = plain_headers(&message) else {
             let whole = raw::get(&self.connection, &self.stream, sequence).await?;
-            return Ok(whole.map(|whole| Delivery {
-                ack,
-                ..self.raw_delivery(whole)
-            }));
+            return Ok(whole.map(|whole| Delivery { ack, ..self.raw_delivery(whole) }));
         };
-        let source = Source {
-            stream: self.stream.clone(),
-            sequence,
-            time_ns,
-        };
+        let source = Source { stream: self.stream.clone(), sequence, time_ns };
         let raw = RawAction {
             source,
+            // As in a raw reading, so that both give the same verdict.
+            subject_exact: !message.subject.contains(char::REPLACEMENT_CHARACTER),
             subject: message.subject.to_string(),
-            subject_exact: true,
             headers: Ok(headers),
             payload: message.payload,
         };
@@ -408,18 +373,11 @@ impl Feed {
             _ => false,
         };
         if !ended_by_itself {
-            return Err(broken(
-                "pull_ended",
-                format!("the server ended the pull: {code} {text}"),
-            ));
+            return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
         }
-        let left = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let left = left
-            .and_then(|left| left.as_str().parse().ok())
-            .unwrap_or(0);
+        let left =
+            message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
         if let Some(pull) = &mut self.pull {
             pull.outstanding = pull.outstanding.saturating_sub(left);
         }
@@ -427,15 +385,22 @@ impl Feed {
     }
 
     /// How many sequences between the last message and this one the stream dropped. Where the filter
-    /// takes a part of the stream only, those below its first sequence count.
-    async fn missed(&self, sequence: u64) -> Result<u64, Broken> {
+    /// takes a part of the stream only, those below its first sequence count: an upper bound, since some of
+    /// them may have been on other subjects.
+    async fn missed(&mut self, sequence: u64) -> Result<u64, Broken> {
         let due = self.due.max(self.judged + 1);
         let gap = sequence.saturating_sub(due);
         if gap == 0 || self.whole_stream {
             return Ok(gap);
         }
-        let info = setup::stream_info(&self.connection, &self.stream).await?;
-        let first = info.map_or(0, |info| info.state.first_seq);
+        let first = match self.first_sequence {
+            Some(first) => first,
+            None => {
+                let info = setup::stream_info(&self.connection, &self.stream).await?;
+                info.map_or(0, |info| info.state.first_seq)
+            }
+        };
+        self.first_sequence = Some(first);
         Ok(first.min(sequence).saturating_sub(due))
     }
 }
@@ -451,9 +416,7 @@ fn plain_headers(message: &Message) -> Option<Headers> {
     let around = message.subject.len() + message.reply.as_ref().map_or(0, |r| r.len());
     let block = message.length.checked_sub(around + message.payload.len())?;
     let pairs = headers.iter().flat_map(|(name, values)| {
-        values
-            .iter()
-            .map(move |value| (name.to_string(), value.to_string()))
+        values.iter().map(move |value| (name.to_string(), value.to_string()))
     });
     Headers::from_library(pairs.collect(), block)
 }
@@ -488,22 +451,32 @@ fn matches(filter: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
+/// Acknowledges a committed action. An acknowledgement is only sent; a deletion is waited for.
+pub async fn acknowledge(
+    connection: &Connection,
+    stream: &str,
+    sequence: u64,
+    ack: Ack,
+) -> Result<(), ApiError> {
+    match ack {
+        Ack::None => Ok(()),
+        Ack::Delete => raw::delete(connection, stream, sequence).await,
+        Ack::Reply(reply) => {
+            let subject = reply.to_string();
+            let sent = connection.client.publish(reply, "+ACK".into()).await;
+            sent.map_err(|error| ApiError::Unavailable { subject, why: error.to_string() })
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn places_in_both_forms_of_the_reply() {
-        let place = Place {
-            sequence: 20,
-            delivery: 10,
-            time_ns: 1_500_000_000_000,
-            pending: 3,
-        };
-        assert_eq!(
-            Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"),
-            Some(place)
-        );
+        let place = Place { sequence: 20, delivery: 10, time_ns: 1_500_000_000_000, pending: 3 };
+        assert_eq!(Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"), Some(place));
         let long = "$JS.ACK.hub.ACCHASH.ACTIONS.oncegate.1.20.10.1500000000000.3.tok";
         assert_eq!(Place::read(long), Some(place));
         assert_eq!(Place::read("_INBOX.a.b"), None);

@@ -54,11 +54,7 @@ pub async fn try_take(
     bucket: &str,
     holder: &Holder,
 ) -> Result<Tried, LeaseError> {
-    let bucket = connection
-        .jetstream
-        .get_key_value(bucket)
-        .await
-        .map_err(failed)?;
+    let bucket = connection.jetstream.get_key_value(bucket).await.map_err(failed)?;
     let value: bytes::Bytes = serde_json::json!(holder).to_string().into();
     let entry = bucket.entry(KEY).await.map_err(failed)?;
     let live = entry.filter(|entry| entry.operation == Operation::Put);
@@ -76,45 +72,28 @@ pub async fn try_take(
             if current.instance != holder.instance {
                 return Ok(Tried::HeldBy(current));
             }
-            bucket
-                .update(KEY, value.clone(), entry.revision)
-                .await
-                .map_err(failed)?
+            bucket.update(KEY, value.clone(), entry.revision).await.map_err(failed)?
         }
     };
-    Ok(Tried::Held(Box::new(Lease {
-        bucket,
-        value,
-        revision,
-    })))
+    Ok(Tried::Held(Box::new(Lease { bucket, value, revision })))
 }
 
 fn unknown() -> Holder {
     let unknown = || "another".to_owned();
-    Holder {
-        instance: unknown(),
-        host: unknown(),
-        since: String::new(),
-    }
+    Holder { instance: unknown(), host: unknown(), since: String::new() }
 }
 
 impl Lease {
     /// Renews by revision; an error means that it may be lost.
     pub async fn renew(&mut self) -> Result<(), LeaseError> {
-        let renewed = self
-            .bucket
-            .update(KEY, self.value.clone(), self.revision)
-            .await;
+        let renewed = self.bucket.update(KEY, self.value.clone(), self.revision).await;
         self.revision = renewed.map_err(failed)?;
         Ok(())
     }
 
     /// Gives it back, if it is still ours.
     pub async fn release(self) -> Result<(), LeaseError> {
-        let gone = self
-            .bucket
-            .delete_expect_revision(KEY, Some(self.revision))
-            .await;
+        let gone = self.bucket.delete_expect_revision(KEY, Some(self.revision)).await;
         gone.map_err(failed)
     }
 }

@@ -38,16 +38,9 @@ pub async fn session(
 ) -> Result<(LedgerSession, LedgerReplies), SessionBroken> {
     let inbox = connection.client.new_inbox();
     let broken = |error: &dyn std::fmt::Display| SessionBroken(error.to_string());
-    let replies = connection
-        .client
-        .subscribe(format!("{inbox}.>"))
-        .await
-        .map_err(|error| broken(&error))?;
-    let session = LedgerSession {
-        connection: connection.clone(),
-        name: name.into(),
-        inbox,
-    };
+    let replies =
+        connection.client.subscribe(format!("{inbox}.>")).await.map_err(|error| broken(&error))?;
+    let session = LedgerSession { connection: connection.clone(), name: name.into(), inbox };
     Ok((session, LedgerReplies(replies)))
 }
 
@@ -55,38 +48,19 @@ impl LedgerSession {
     /// Sends one step of a batch. The client may send it later, after a reconnect: the expected
     /// sequence is what makes that harmless.
     pub async fn send(&self, append: Append) -> Result<(), SessionBroken> {
-        let Append {
-            batch,
-            number,
-            op,
-            expected,
-            message,
-        } = append;
-        let Self {
-            connection,
-            name,
-            inbox,
-        } = self;
-        let reply = format!(
-            "{inbox}.{batch:016x}.{FLOW_ASKED}.fail.{number}.{}.$FI",
-            op as u8
-        );
+        let Append { batch, number, op, expected, message } = append;
+        let Self { connection, name, inbox } = self;
+        let reply = format!("{inbox}.{batch:016x}.{FLOW_ASKED}.fail.{number}.{}.$FI", op as u8);
         let client = &connection.client;
         let sent = match message {
             Some(message) => {
                 let headers = header_map(&message, expected);
-                let Message {
-                    subject, payload, ..
-                } = message;
-                client
-                    .publish_with_reply_and_headers(subject, reply, headers, payload)
-                    .await
+                let Message { subject, payload, .. } = message;
+                client.publish_with_reply_and_headers(subject, reply, headers, payload).await
             }
             None => {
                 let subject = format!("{name}.{END_SUBJECT}");
-                client
-                    .publish_with_reply(subject, reply, Bytes::new())
-                    .await
+                client.publish_with_reply(subject, reply, Bytes::new()).await
             }
         };
         sent.map_err(|error| SessionBroken(error.to_string()))
@@ -94,11 +68,7 @@ impl LedgerSession {
 
     /// Hands what was sent to the operating system now.
     pub async fn flush(&self) -> Result<(), SessionBroken> {
-        self.connection
-            .client
-            .flush()
-            .await
-            .map_err(|error| SessionBroken(error.to_string()))
+        self.connection.client.flush().await.map_err(|error| SessionBroken(error.to_string()))
     }
 }
 
@@ -114,7 +84,7 @@ impl LedgerReplies {
                 code: 503,
                 description: "no stream takes the ledger's subjects".to_owned(),
             });
-            let kind = unavailable.or_else(|| read(&message.payload));
+            let kind = read(&message.payload).or(unavailable);
             match kind {
                 Some(kind) => return Some(Reply { batch, kind }),
                 None => tracing::warn!(subject = %message.subject, "an answer that can't be read"),
@@ -140,35 +110,16 @@ struct Answer {
 }
 
 fn read(payload: &[u8]) -> Option<ReplyKind> {
-    let Answer {
-        kind,
-        seq,
-        msgs,
-        count,
-        error,
-    } = serde_json::from_slice(payload).ok()?;
+    let Answer { kind, seq, msgs, count, error } = serde_json::from_slice(payload).ok()?;
     if let Some(error) = error {
-        let code = if error.err_code == 0 {
-            error.code
-        } else {
-            error.err_code
-        };
-        return Some(ReplyKind::Error {
-            code,
-            description: error.description,
-        });
+        let code = if error.err_code == 0 { error.code } else { error.err_code };
+        return Some(ReplyKind::Error { code, description: error.description });
     }
     match kind.as_deref() {
-        Some("ack") => Some(ReplyKind::Flow {
-            number: seq?,
-            flow: msgs?,
-        }),
+        Some("ack") => Some(ReplyKind::Flow { number: seq?, flow: msgs? }),
         Some("gap") => Some(ReplyKind::Gap),
         Some(_) => None,
-        None => Some(ReplyKind::End {
-            sequence: seq?,
-            count,
-        }),
+        None => Some(ReplyKind::End { sequence: seq?, count }),
     }
 }
 
@@ -199,9 +150,8 @@ pub async fn append_alone(
 ) -> Result<u64, ApiError> {
     let headers = header_map(message, expected);
     let subject = message.subject.clone();
-    let stored: Stored = connection
-        .request(subject, Some(headers), message.payload.clone())
-        .await?;
+    let stored: Stored =
+        connection.request(subject, Some(headers), message.payload.clone()).await?;
     Ok(stored.seq)
 }
 
@@ -212,38 +162,17 @@ mod tests {
     #[test]
     fn the_answers_of_the_server() {
         let flow = br#"{"type":"ack","seq":500,"msgs":500}"#;
-        assert_eq!(
-            read(flow),
-            Some(ReplyKind::Flow {
-                number: 500,
-                flow: 500
-            })
-        );
+        assert_eq!(read(flow), Some(ReplyKind::Flow { number: 500, flow: 500 }));
         let end = br#"{"stream":"ONCEGATE","seq":12,"batch":"00","count":3}"#;
-        assert_eq!(
-            read(end),
-            Some(ReplyKind::End {
-                sequence: 12,
-                count: Some(3)
-            })
-        );
+        assert_eq!(read(end), Some(ReplyKind::End { sequence: 12, count: Some(3) }));
         let error =
             br#"{"type":"err","seq":2,"error":{"code":400,"err_code":10071,"description":"d"}}"#;
         assert_eq!(
             read(error),
-            Some(ReplyKind::Error {
-                code: 10071,
-                description: "d".to_owned()
-            })
+            Some(ReplyKind::Error { code: 10071, description: "d".to_owned() })
         );
-        assert_eq!(
-            read(br#"{"type":"gap","last_seq":1,"seq":3}"#),
-            Some(ReplyKind::Gap)
-        );
+        assert_eq!(read(br#"{"type":"gap","last_seq":1,"seq":3}"#), Some(ReplyKind::Gap));
         assert_eq!(read(b"?"), None);
-        assert_eq!(
-            batch_of("_ONCEGATE.a.b.00000000000000ff.500.fail.1.0.$FI"),
-            Some(255)
-        );
+        assert_eq!(batch_of("_ONCEGATE.a.b.00000000000000ff.500.fail.1.0.$FI"), Some(255));
     }
 }

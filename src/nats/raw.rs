@@ -60,12 +60,7 @@ pub async fn next(
     sequence: u64,
     filter: &str,
 ) -> Result<Option<RawMessage>, ApiError> {
-    request(
-        connection,
-        stream,
-        json!({ "seq": sequence, "next_by_subj": filter }),
-    )
-    .await
+    request(connection, stream, json!({ "seq": sequence, "next_by_subj": filter })).await
 }
 
 /// The last message on `subject`.
@@ -84,10 +79,9 @@ async fn request(
 ) -> Result<Option<RawMessage>, ApiError> {
     let call = format!("STREAM.MSG.GET.{stream}");
     match connection.call::<Answer>(&call, &body).await {
-        Ok(answer) => read(answer.message).map(Some).map_err(|why| ApiError::Odd {
-            subject: call,
-            why: why.to_owned(),
-        }),
+        Ok(answer) => read(answer.message)
+            .map(Some)
+            .map_err(|why| ApiError::Odd { subject: call, why: why.to_owned() }),
         Err(error) if error.code() == Some(NO_MESSAGE_FOUND) => Ok(None),
         Err(error) => Err(error),
     }
@@ -95,9 +89,7 @@ async fn request(
 
 fn read(stored: Stored) -> Result<RawMessage, &'static str> {
     let decode = |text: Option<String>| {
-        STANDARD
-            .decode(text.unwrap_or_default())
-            .map_err(|_| "it is not base64")
+        STANDARD.decode(text.unwrap_or_default()).map_err(|_| "it is not base64")
     };
     Ok(RawMessage {
         sequence: stored.seq,
@@ -109,27 +101,29 @@ fn read(stored: Stored) -> Result<RawMessage, &'static str> {
 }
 
 /// How many requests for single messages are under way at once.
-const REQUESTS_AT_ONCE: usize = 64;
+///
+/// Messages may be large, and the server cuts off a client that has more than 64 MB pending.
+const REQUESTS_AT_ONCE: usize = 24;
 
-/// The messages from `from` to `to` that the stream holds, in order.
-pub async fn range(
+/// The messages from `from` to `to` that the stream holds, in order, each as `keep` leaves it.
+pub async fn range<T>(
     connection: &Connection,
     stream: &str,
-    from: u64,
-    to: u64,
-) -> Result<Vec<RawMessage>, ApiError> {
+    (from, to): (u64, u64),
+    keep: impl Fn(RawMessage) -> T,
+) -> Result<Vec<T>, ApiError> {
     let requests =
         futures::stream::iter(from..=to).map(|sequence| get(connection, stream, sequence));
-    let found: Vec<Option<RawMessage>> = requests.buffered(REQUESTS_AT_ONCE).try_collect().await?;
+    let found = requests.buffered(REQUESTS_AT_ONCE).map_ok(|found| found.map(&keep));
+    let found: Vec<Option<T>> = found.try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
 /// Deletes a message of a work queue that is committed and has no delivery to acknowledge.
 pub async fn delete(connection: &Connection, stream: &str, sequence: u64) -> Result<(), ApiError> {
     let body = json!({ "seq": sequence, "no_erase": true });
-    let gone: Result<serde_json::Value, _> = connection
-        .call(&format!("STREAM.MSG.DELETE.{stream}"), &body)
-        .await;
+    let gone: Result<serde_json::Value, _> =
+        connection.call(&format!("STREAM.MSG.DELETE.{stream}"), &body).await;
     match gone {
         Err(error) if error.code() != Some(NO_MESSAGE_FOUND) => Err(error),
         _ => Ok(()),

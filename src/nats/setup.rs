@@ -15,6 +15,8 @@ use crate::gate::source::{TimeNs, parse_rfc3339};
 /// The smallest duplicate window that the server takes.
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A dead letter without payload and publisher's headers, or a `leading` entry, may have so many bytes.
+const MESSAGE_BYTES_MIN: i64 = 128 << 10;
 /// After so long a work queue delivers again what was not acknowledged.
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// The server's code for a stream name that somebody else just took.
@@ -58,27 +60,17 @@ impl StreamInfo {
     }
 
     fn text(&self, field: &str) -> &str {
-        self.config
-            .get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.config.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
     fn number(&self, field: &str) -> i64 {
-        self.config
-            .get(field)
-            .and_then(Value::as_i64)
-            .unwrap_or_default()
+        self.config.get(field).and_then(Value::as_i64).unwrap_or_default()
     }
 
     /// The subjects it takes.
     pub fn subjects(&self) -> Vec<String> {
         let list = self.config.get("subjects").and_then(Value::as_array);
-        list.into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .map(str::to_owned)
-            .collect()
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     /// Messages are deleted by their acknowledgement.
@@ -88,9 +80,7 @@ impl StreamInfo {
 
     /// The stream's own limit for a message, if any.
     pub fn message_bytes_max(&self) -> Option<usize> {
-        usize::try_from(self.number("max_msg_size"))
-            .ok()
-            .filter(|bytes| *bytes > 0)
+        usize::try_from(self.number("max_msg_size")).ok().filter(|bytes| *bytes > 0)
     }
 
     /// How long the stream drops repeats of a `Nats-Msg-Id` itself.
@@ -104,10 +94,7 @@ pub async fn stream_info(
     connection: &Connection,
     stream: &str,
 ) -> Result<Option<StreamInfo>, ApiError> {
-    match connection
-        .call(&format!("STREAM.INFO.{stream}"), &Value::Null)
-        .await
-    {
+    match connection.call(&format!("STREAM.INFO.{stream}"), &Value::Null).await {
         Ok(info) => Ok(Some(info)),
         Err(error) if error.code() == Some(STREAM_NOT_FOUND) => Ok(None),
         Err(error) => Err(error),
@@ -119,11 +106,7 @@ pub async fn ledger(connection: &Connection, config: &Config) -> Result<StreamIn
     let name = config.ledger_stream();
     let info = ensure(connection, config, &name, || ledger_config(config)).await?;
     let unfit = ledger_misfits(config, &info);
-    if unfit.is_empty() {
-        Ok(info)
-    } else {
-        Err(misfit("ledger", &name, &unfit))
-    }
+    if unfit.is_empty() { Ok(info) } else { Err(misfit("ledger", &name, &unfit)) }
 }
 
 /// The input stream, fit; made if missing and `manage`.
@@ -179,9 +162,7 @@ async fn ensure(
             "there is no stream {name}, and manage = false keeps the gate from making it"
         )));
     }
-    let made: Result<Value, _> = connection
-        .call(&format!("STREAM.CREATE.{name}"), &wanted())
-        .await;
+    let made: Result<Value, _> = connection.call(&format!("STREAM.CREATE.{name}"), &wanted()).await;
     match made {
         Err(error) if error.code() != Some(STREAM_NAME_IN_USE) => Err(refused(name, error)),
         _ => {
@@ -217,23 +198,13 @@ fn nanos(duration: Duration) -> i64 {
 
 /// The ledger's six kinds of subject.
 fn ledger_subjects(name: &str) -> Vec<String> {
-    [
-        "accepted.>",
-        "rejected.>",
-        "completed.>",
-        "released.>",
-        "leading",
-        "judged",
-    ]
-    .map(|kind| format!("{name}.{kind}"))
-    .to_vec()
+    ["accepted.>", "rejected.>", "completed.>", "released.>", "leading", "judged"]
+        .map(|kind| format!("{name}.{kind}"))
+        .to_vec()
 }
 
 fn ledger_config(config: &Config) -> Value {
-    let max_age = config
-        .ledger
-        .max_age
-        .unwrap_or(config.retention.window + 2 * DAY);
+    let max_age = config.ledger.max_age.unwrap_or(config.retention.window + 2 * DAY);
     json!({
         "name": config.ledger_stream(), "subjects": ledger_subjects(&config.name),
         "storage": "file", "retention": "limits", "discard": "new",
@@ -268,12 +239,7 @@ fn bucket_config(config: &Config) -> Value {
 
 /// Everything about a ledger stream that could lose a key, forge one, or ack what is not stored.
 fn ledger_misfits(config: &Config, info: &StreamInfo) -> Vec<String> {
-    let truth = |field| {
-        info.config
-            .get(field)
-            .and_then(Value::as_bool)
-            .unwrap_or_default()
-    };
+    let truth = |field| info.config.get(field).and_then(Value::as_bool).unwrap_or_default();
     let given = |field: &str| match info.config.get(field) {
         None | Some(Value::Null) => false,
         Some(Value::Array(list)) => !list.is_empty(),
@@ -285,18 +251,9 @@ fn ledger_misfits(config: &Config, info: &StreamInfo) -> Vec<String> {
             misfits.push(format!("{field} is {found}, needed: {needed}"));
         }
     };
-    for (field, needed) in [
-        ("storage", "file"),
-        ("retention", "limits"),
-        ("discard", "new"),
-    ] {
+    for (field, needed) in [("storage", "file"), ("retention", "limits"), ("discard", "new")] {
         let found = info.text(field);
-        need(
-            found == needed,
-            field,
-            format!("{found:?}"),
-            &format!("{needed:?}"),
-        );
+        need(found == needed, field, format!("{found:?}"), &format!("{needed:?}"));
     }
     for field in ["allow_batched", "deny_delete", "deny_purge"] {
         need(truth(field), field, "false".to_owned(), "true");
@@ -315,49 +272,25 @@ fn ledger_misfits(config: &Config, info: &StreamInfo) -> Vec<String> {
         need(!given(field), field, "set".to_owned(), "none");
     }
     let persist = info.text("persist_mode");
-    need(
-        ["", "default"].contains(&persist),
-        "persist_mode",
-        format!("{persist:?}"),
-        "the default",
-    );
+    need(["", "default"].contains(&persist), "persist_mode", format!("{persist:?}"), "the default");
     let per_subject = info.number("max_msgs_per_subject");
-    need(
-        per_subject <= 0,
-        "max_msgs_per_subject",
-        per_subject.to_string(),
-        "no limit (-1)",
-    );
+    need(per_subject <= 0, "max_msgs_per_subject", per_subject.to_string(), "no limit (-1)");
+    let size = info.number("max_msg_size");
+    let needed = format!("no limit (-1), or at least {MESSAGE_BYTES_MIN}");
+    need(size <= 0 || size >= MESSAGE_BYTES_MIN, "max_msg_size", size.to_string(), &needed);
     let replicas = info.number("num_replicas");
     let wanted = config.ledger.replicas.to_string();
-    need(
-        replicas.to_string() == wanted,
-        "num_replicas",
-        replicas.to_string(),
-        &wanted,
-    );
+    need(replicas.to_string() == wanted, "num_replicas", replicas.to_string(), &wanted);
     let (max_age, least) = (info.number("max_age"), config.retention.window + DAY);
     let text =
         |ns: i64| humantime::format_duration(Duration::from_nanos(ns.unsigned_abs())).to_string();
-    let needed = format!(
-        "0 or at least {} (the window + 1 day)",
-        humantime::format_duration(least)
-    );
-    need(
-        max_age == 0 || max_age >= nanos(least),
-        "max_age",
-        text(max_age),
-        &needed,
-    );
+    let needed =
+        format!("0 or at least {} (the window + 1 day)", humantime::format_duration(least));
+    need(max_age == 0 || max_age >= nanos(least), "max_age", text(max_age), &needed);
     let (mut found, mut wanted) = (info.subjects(), ledger_subjects(&config.name));
     found.sort();
     wanted.sort();
-    need(
-        found == wanted,
-        "subjects",
-        format!("{found:?}"),
-        &format!("{wanted:?}"),
-    );
+    need(found == wanted, "subjects", format!("{found:?}"), &format!("{wanted:?}"));
     misfits
 }
 
@@ -373,9 +306,8 @@ pub async fn consumer(
     from: u64,
 ) -> Result<(), ApiError> {
     let (stream, name) = (&config.input.stream, config.consumer());
-    let gone: Result<Value, _> = connection
-        .call(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null)
-        .await;
+    let gone: Result<Value, _> =
+        connection.call(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null).await;
     match gone {
         Err(error) if error.code() != Some(CONSUMER_NOT_FOUND) => return Err(error),
         _ => {}
@@ -389,9 +321,7 @@ pub async fn consumer(
         "description": "Oncegate's reader; the gate resets and recreates it",
     });
     let body = json!({ "stream_name": stream, "config": wanted, "action": "create" });
-    let _: Value = connection
-        .call(&format!("CONSUMER.CREATE.{stream}.{name}"), &body)
-        .await?;
+    let _: Value = connection.call(&format!("CONSUMER.CREATE.{stream}.{name}"), &body).await?;
     let call = format!("CONSUMER.RESET.{stream}.{name}");
     let _: Value = connection.call(&call, &json!({ "seq": from })).await?;
     Ok(())
@@ -406,9 +336,8 @@ pub async fn may_append(connection: &Connection, name: &str) -> Result<(), ApiEr
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", "oncegate-probe-writes-nothing");
         let subject = format!("{name}.{kind}");
-        let answer: Result<Value, ApiError> = connection
-            .request(subject.clone(), Some(headers), Bytes::new())
-            .await;
+        let answer: Result<Value, ApiError> =
+            connection.request(subject.clone(), Some(headers), Bytes::new()).await;
         match answer {
             Err(error) if error.code() == Some(NOT_THE_EXPECTED_STREAM) => {}
             Err(error) => return Err(error),

@@ -67,10 +67,7 @@ mod tests {
     fn record(expires_ns: TimeNs) -> Vec<u8> {
         let mut bytes = Vec::new();
         KeyRecord {
-            digest: Digest {
-                form: Form::Json,
-                hash: 7,
-            },
+            digest: Digest { form: Form::Json, hash: 7 },
             rules: 0,
             stream: 0,
             sequence: 1,
@@ -94,10 +91,7 @@ mod tests {
     fn bytes_that_are_no_record_stay() {
         let mut bytes = record(1);
         while bytes.pop().is_some() {
-            assert!(
-                matches!(decide(TimeNs::MAX, &bytes), Decision::Keep),
-                "{bytes:?}"
-            );
+            assert!(matches!(decide(TimeNs::MAX, &bytes), Decision::Keep), "{bytes:?}");
         }
         assert!(matches!(decide(TimeNs::MAX, &[0xFF; 64]), Decision::Keep));
     }
@@ -106,10 +100,7 @@ mod tests {
     fn the_watermark_begins_below_everything_and_never_goes_back() {
         let watermark = Watermark::default();
         let mut filter = watermark.filter();
-        assert!(matches!(
-            filter(0, b"k", &record(TimeNs::MIN + 1)),
-            Decision::Keep
-        ));
+        assert!(matches!(filter(0, b"k", &record(TimeNs::MIN + 1)), Decision::Keep));
         watermark.set_expiry_watermark(100);
         watermark.set_expiry_watermark(10);
         assert!(matches!(filter(0, b"k", &record(100)), Decision::Remove));

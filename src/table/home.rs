@@ -33,20 +33,11 @@ impl Home {
         fs::create_dir_all(path)
             .map_err(|source| TableError::io(path, "making the directory", source))?;
         let at = path.join(LOCK);
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&at);
+        let lock = File::options().create(true).truncate(false).write(true).open(&at);
         let lock = lock.map_err(|source| TableError::io(&at, "opening the lock", source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self {
-                path: path.to_owned(),
-                _lock: lock,
-            }),
-            Err(TryLockError::WouldBlock) => Err(TableError::InUse {
-                path: path.to_owned(),
-            }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(TableError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(TableError::io(&at, "locking", source)),
         }
     }
@@ -70,15 +61,10 @@ impl Home {
         let current = fs::read_to_string(db.join("CURRENT"));
         let current = current
             .map_err(|error| TableError::damaged(&self.path, format!("CURRENT: {error}")))?;
-        let manifest = current
-            .strip_suffix('\n')
-            .filter(|name| name.starts_with("MANIFEST-"));
+        let manifest = current.strip_suffix('\n').filter(|name| name.starts_with("MANIFEST-"));
         match manifest {
             Some(name) if db.join(name).is_file() => Ok(true),
-            Some(name) => Err(TableError::damaged(
-                &self.path,
-                format!("{name} is missing"),
-            )),
+            Some(name) => Err(TableError::damaged(&self.path, format!("{name} is missing"))),
             None => Err(TableError::damaged(&self.path, "CURRENT names no manifest")),
         }
     }
@@ -87,11 +73,9 @@ impl Home {
     pub(super) fn new_db(&self) -> Result<PathBuf, TableError> {
         let new = self.path.join(NEW_DB);
         match fs::remove_dir_all(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(TableError::io(
-                &new,
-                "removing what was left unfinished",
-                error,
-            )),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(TableError::io(&new, "removing what was left unfinished", error))
+            }
             Ok(()) | Err(_) => Ok(new),
         }
     }
@@ -110,10 +94,7 @@ impl Home {
             return 0;
         };
         let metadata = files.filter_map(|file| file.ok()?.metadata().ok());
-        metadata
-            .filter(fs::Metadata::is_file)
-            .map(|file| file.len())
-            .sum()
+        metadata.filter(fs::Metadata::is_file).map(|file| file.len()).sum()
     }
 }
 

@@ -43,10 +43,7 @@ impl KeyTable for MemoryTable {
 
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         let state = self.state();
-        Ok(keys
-            .iter()
-            .map(|key| state.keys.get(*key).cloned())
-            .collect())
+        Ok(keys.iter().map(|key| state.keys.get(*key).cloned()).collect())
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), TableError> {
@@ -57,9 +54,6 @@ impl KeyTable for MemoryTable {
     }
 
     fn stats(&self) -> TableStats {
-        TableStats {
-            keys: self.state().keys.len() as u64,
-            ..TableStats::default()
-        }
+        TableStats { keys: self.state().keys.len() as u64, ..TableStats::default() }
     }
 }

@@ -45,11 +45,7 @@ pub(super) fn family<'a>(
 
 impl<'a> Meta<'a> {
     pub(super) fn of(db: &'a DB, path: &'a Path) -> Result<Self, TableError> {
-        Ok(Self {
-            db,
-            family: family(db, path, META)?,
-            path,
-        })
+        Ok(Self { db, family: family(db, path, META)?, path })
     }
 
     /// Makes a table of an empty database, durably.
@@ -72,21 +68,13 @@ impl<'a> Meta<'a> {
             FORMAT => {}
             0 => return Err(TableError::damaged(self.path, "its format is 0")),
             _ => {
-                return Err(TableError::NewerFormat {
-                    path,
-                    found,
-                    known: FORMAT,
-                });
+                return Err(TableError::NewerFormat { path, found, known: FORMAT });
             }
         }
         let found = self.required(GATE)?;
         if found != wanted.as_bytes() {
             let found = String::from_utf8_lossy(&found).into_owned();
-            return Err(TableError::OtherGate {
-                path,
-                found,
-                wanted: wanted.to_owned(),
-            });
+            return Err(TableError::OtherGate { path, found, wanted: wanted.to_owned() });
         }
         Ok(())
     }
@@ -108,22 +96,17 @@ impl<'a> Meta<'a> {
         let Some(bytes) = self.get(COLLECTED)? else {
             return Ok(None);
         };
-        self.number(COLLECTED, &bytes)
-            .map(|bytes| Some(TimeNs::from_le_bytes(bytes)))
+        self.number(COLLECTED, &bytes).map(|bytes| Some(TimeNs::from_le_bytes(bytes)))
     }
 
     pub(super) fn set_collected(&self, watermark_ns: TimeNs) -> Result<(), TableError> {
-        let written = self
-            .db
-            .put_cf(self.family, COLLECTED, watermark_ns.to_le_bytes());
+        let written = self.db.put_cf(self.family, COLLECTED, watermark_ns.to_le_bytes());
         written.map_err(|source| TableError::rocks(self.path, "noting a rewrite", source))
     }
 
     fn number<const N: usize>(&self, name: &str, bytes: &[u8]) -> Result<[u8; N], TableError> {
         let what = || format!("`{name}` has {} bytes instead of {N}", bytes.len());
-        bytes
-            .try_into()
-            .map_err(|_| TableError::damaged(self.path, what()))
+        bytes.try_into().map_err(|_| TableError::damaged(self.path, what()))
     }
 
     fn required(&self, name: &str) -> Result<Vec<u8>, TableError> {

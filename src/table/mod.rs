@@ -155,26 +155,18 @@ impl TableError {
     fn rocks(path: &Path, doing: &'static str, cause: rocksdb::Error) -> Self {
         let path = path.to_owned();
         match cause.kind() {
-            rocksdb::ErrorKind::Corruption => Self::Damaged {
-                path,
-                what: format!("{doing}: {cause}"),
-            },
+            rocksdb::ErrorKind::Corruption => {
+                Self::Damaged { path, what: format!("{doing}: {cause}") }
+            }
             _ => Self::Storage { path, doing, cause },
         }
     }
 
     fn damaged(path: &Path, what: impl ToString) -> Self {
-        Self::Damaged {
-            path: path.to_owned(),
-            what: what.to_string(),
-        }
+        Self::Damaged { path: path.to_owned(), what: what.to_string() }
     }
 
     fn io(path: &Path, doing: &'static str, cause: io::Error) -> Self {
-        Self::Io {
-            path: path.to_owned(),
-            doing,
-            cause,
-        }
+        Self::Io { path: path.to_owned(), doing, cause }
     }
 }

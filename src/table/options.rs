@@ -72,17 +72,10 @@ fn background_jobs() -> i32 {
 
 /// Every family with its settings; `others` are families that a later format may have added.
 pub(super) fn families(watermark: &Watermark, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
-    let known = [
-        (DEFAULT, Options::default()),
-        (KEYS, keys(watermark)),
-        (META, meta()),
-    ];
-    let other = others
-        .iter()
-        .filter(|name| known.iter().all(|(known, _)| known != name));
-    let other: Vec<_> = other
-        .map(|name| ColumnFamilyDescriptor::new(name, Options::default()))
-        .collect();
+    let known = [(DEFAULT, Options::default()), (KEYS, keys(watermark)), (META, meta())];
+    let other = others.iter().filter(|name| known.iter().all(|(known, _)| known != name));
+    let other: Vec<_> =
+        other.map(|name| ColumnFamilyDescriptor::new(name, Options::default())).collect();
     known
         .into_iter()
         .map(|(name, options)| ColumnFamilyDescriptor::new(name, options))

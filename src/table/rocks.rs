@@ -74,14 +74,7 @@ impl RocksTable {
         meta.check(gate_name)?;
         meta.cursors()?;
         let interrupted = AtomicBool::new(false);
-        Ok(Self {
-            db,
-            database,
-            watermark,
-            interrupted,
-            poison: OnceLock::new(),
-            home,
-        })
+        Ok(Self { db, database, watermark, interrupted, poison: OnceLock::new(), home })
     }
 
     /// The table's directory.
@@ -92,10 +85,7 @@ impl RocksTable {
     /// Puts everything committed so far on disk, keys and positions together. For a clean stop.
     pub fn flush(&self) -> Result<(), TableError> {
         self.usable()?;
-        let families = [
-            family(&self.db, self.path(), KEYS)?,
-            family(&self.db, self.path(), META)?,
-        ];
+        let families = [family(&self.db, self.path(), KEYS)?, family(&self.db, self.path(), META)?];
         let flushed = self.db.flush_cfs_opt(&families, &FlushOptions::default());
         flushed.map_err(|source| self.failed("flushing", source))
     }
@@ -117,20 +107,14 @@ impl RocksTable {
         let meta = self.meta()?;
         let Some(last_ns) = meta.collected()? else {
             meta.set_collected(watermark_ns)?;
-            return Ok(Collected {
-                watermark_ns,
-                rewritten: false,
-            });
+            return Ok(Collected { watermark_ns, rewritten: false });
         };
         let window_ns = cursors.in_force.map_or(0, |in_force| in_force.window_ns);
         let rewritten = rewrite_is_due(window_ns, last_ns, watermark_ns) && self.rewrite()?;
         if rewritten {
             meta.set_collected(watermark_ns)?;
         }
-        Ok(Collected {
-            watermark_ns,
-            rewritten,
-        })
+        Ok(Collected { watermark_ns, rewritten })
     }
 
     /// Ends a rewrite that is under way, and all other work in the background. Only before the end:
@@ -146,8 +130,7 @@ impl RocksTable {
         options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
         let keys = family(&self.db, self.path(), KEYS)?;
-        self.db
-            .compact_range_cf_opt(keys, None::<&[u8]>, None::<&[u8]>, &options);
+        self.db.compact_range_cf_opt(keys, None::<&[u8]>, None::<&[u8]>, &options);
         Ok(!self.interrupted.load(Ordering::Acquire))
     }
 
@@ -164,10 +147,7 @@ impl RocksTable {
             None => Ok(()),
             Some(first) => {
                 let path: PathBuf = self.path().to_owned();
-                Err(TableError::Poisoned {
-                    path,
-                    first: first.clone(),
-                })
+                Err(TableError::Poisoned { path, first: first.clone() })
             }
         }
     }
@@ -247,11 +227,8 @@ impl KeyTable for RocksTable {
 
     fn stats(&self) -> TableStats {
         let keys = family(&self.db, self.path(), KEYS).ok();
-        let keys = keys.and_then(|keys| {
-            self.db
-                .property_int_value_cf(keys, ESTIMATE_NUM_KEYS)
-                .ok()?
-        });
+        let keys =
+            keys.and_then(|keys| self.db.property_int_value_cf(keys, ESTIMATE_NUM_KEYS).ok()?);
         TableStats {
             keys: keys.unwrap_or(0),
             bytes: self.home.db_bytes(),

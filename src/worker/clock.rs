@@ -7,9 +7,7 @@ use crate::gate::source::TimeNs;
 /// Nanoseconds since the epoch by this machine's clock.
 #[expect(clippy::disallowed_methods, reason = "the clock")]
 pub fn wall_ns() -> TimeNs {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 

@@ -22,30 +22,19 @@ impl Committer {
     ) -> std::io::Result<(Self, mpsc::UnboundedReceiver<Result<(), TableError>>)> {
         let (commits, to_commit) = blocking::channel::<Commit>();
         let (done, answers) = mpsc::unbounded_channel();
-        let thread = std::thread::Builder::new()
-            .name("table".to_owned())
-            .spawn(move || {
-                for commit in to_commit {
-                    if done.send(table.commit(&commit)).is_err() {
-                        break;
-                    }
+        let thread = std::thread::Builder::new().name("table".to_owned()).spawn(move || {
+            for commit in to_commit {
+                if done.send(table.commit(&commit)).is_err() {
+                    break;
                 }
-            })?;
-        Ok((
-            Self {
-                commits: Some(commits),
-                thread: Some(thread),
-            },
-            answers,
-        ))
+            }
+        })?;
+        Ok((Self { commits: Some(commits), thread: Some(thread) }, answers))
     }
 
     /// Hands over a commit.
     pub fn commit(&self, commit: Commit) {
-        let handed_over = self
-            .commits
-            .as_ref()
-            .is_some_and(|commits| commits.send(commit).is_ok());
+        let handed_over = self.commits.as_ref().is_some_and(|commits| commits.send(commit).is_ok());
         if !handed_over {
             tracing::error!("the table's thread has ended");
         }

@@ -8,6 +8,9 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use crate::nats::lease::Lease;
 
+/// A stop does not wait longer for the server to take the lease back.
+const RELEASE_MAX: Duration = Duration::from_secs(1);
+
 /// A lease being renewed.
 pub struct Holding {
     /// Cancelled when the lease is, or may be, lost.
@@ -16,8 +19,8 @@ pub struct Holding {
     task: JoinHandle<()>,
 }
 
-/// Renews at a third of `takeover`. A renewal that fails is tried once more within the lease's time;
-/// after that the lease counts as lost.
+/// Renews at a third of `takeover`. With a renewal that fails, or is not answered within the lease's
+/// time, the lease counts as lost.
 pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
     let (lost, give_back) = (CancellationToken::new(), CancellationToken::new());
     let (tell, asked) = (lost.clone(), give_back.clone());
@@ -30,7 +33,12 @@ pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
             }
             let time_left = takeover.saturating_sub(renewed.elapsed());
             let begun = clock::monotonic();
-            match tokio::time::timeout(time_left, lease.renew()).await {
+            let renewal = tokio::time::timeout(time_left, lease.renew());
+            let renewal = tokio::select! {
+                renewal = renewal => renewal,
+                () = asked.cancelled() => break,
+            };
+            match renewal {
                 Ok(Ok(())) => renewed = begun,
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the lease was not renewed");
@@ -42,15 +50,15 @@ pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
                 }
             }
         }
-        if let Err(error) = lease.release().await {
-            tracing::warn!(%error, "the lease was not given back; it ends by itself");
+        match tokio::time::timeout(RELEASE_MAX, lease.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "the lease was not given back; it ends by itself")
+            }
+            Err(_) => tracing::warn!("the lease was not given back in time; it ends by itself"),
         }
     });
-    Holding {
-        lost,
-        give_back,
-        task,
-    }
+    Holding { lost, give_back, task }
 }
 
 impl Holding {

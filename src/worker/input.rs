@@ -27,6 +27,7 @@ pub struct Input {
     /// What it brings; after the last, [`Input::end`] says why it ended.
     pub batches: mpsc::Receiver<Decoded>,
     task: JoinHandle<(Broken, u64)>,
+    highest_seen: u64,
 }
 
 impl Input {
@@ -49,17 +50,13 @@ impl Input {
                     highest = highest.max(delivery.raw.source.sequence);
                     actions.push((action::decode(delivery.raw, &rules), delivery.ack));
                 }
-                let decoded = Decoded {
-                    actions,
-                    pending: batch.pending,
-                    missed: batch.missed,
-                };
+                let decoded = Decoded { actions, pending: batch.pending, missed: batch.missed };
                 if sender.send(decoded).await.is_err() {
                     return (ended(), highest);
                 }
             }
         });
-        Self { batches, task }
+        Self { batches, task, highest_seen }
     }
 
     /// Ends the feed: why it ended, and the highest sequence that it brought or had at hand.
@@ -67,22 +64,14 @@ impl Input {
         drop(self.batches);
         match self.task.await {
             Ok(ended) => ended,
-            Err(error) => (
-                Broken {
-                    label: "feed_ended",
-                    why: error.to_string(),
-                    denied: false,
-                },
-                0,
-            ),
+            Err(error) => {
+                let why = error.to_string();
+                (Broken { label: "feed_ended", why, denied: false }, self.highest_seen)
+            }
         }
     }
 }
 
 fn ended() -> Broken {
-    Broken {
-        label: "stopped",
-        why: "it was told to".to_owned(),
-        denied: false,
-    }
+    Broken { label: "stopped", why: "it was told to".to_owned(), denied: false }
 }

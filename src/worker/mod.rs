@@ -56,7 +56,10 @@ enum Trouble {
 
 impl From<ApiError> for Trouble {
     fn from(error: ApiError) -> Self {
-        Self::Wait(error.to_string())
+        match error {
+            ApiError::Denied(_) => Self::Stop(error.into()),
+            _ => Self::Wait(error.to_string()),
+        }
     }
 }
 
@@ -100,12 +103,7 @@ pub async fn run(
     if let Some(address) = config.http.listen {
         let listener = http::bind(address).await?;
         let until = serving.clone().cancelled_owned();
-        tokio::spawn(http::serve(
-            listener,
-            metrics.clone(),
-            health.clone(),
-            until,
-        ));
+        tokio::spawn(http::serve(listener, metrics.clone(), health.clone(), until));
     }
     let _serving = serving.drop_guard();
     let table = Arc::new(RocksTable::open(&config.table.path, &config.name)?);
@@ -115,21 +113,8 @@ pub async fn run(
         since: rfc3339(clock::wall_ns()).to_string(),
     };
     let rules = Arc::new(Rules::new(rule_texts(&config))?);
-    let worker = Worker {
-        config,
-        rules,
-        table,
-        holder,
-        metrics,
-        health,
-        accept_key_rules,
-        stop,
-    };
-    tracing::info!(
-        name = worker.config.name,
-        instance = worker.holder.instance,
-        "starting"
-    );
+    let worker = Worker { config, rules, table, holder, metrics, health, accept_key_rules, stop };
+    tracing::info!(name = worker.config.name, instance = worker.holder.instance, "starting");
     let tidying = CancellationToken::new();
     let window = worker.config.retention.window;
     let tidy = housekeeping::start(worker.table.clone(), window, tidying.clone());
@@ -147,15 +132,19 @@ pub async fn run(
 
 impl Worker {
     async fn live(&self) -> anyhow::Result<()> {
-        let Some(connection) = self.connect().await? else {
+        let Some(connection) = self.connect("ledger").await? else {
             return Ok(());
         };
         if !self.prepare(&connection).await? {
             return Ok(());
         }
+        // A connection of its own: a renewal must not queue behind what is being forwarded.
+        let Some(leasing) = self.connect("lease").await? else { return Ok(()) };
         let mut waiting = Backoff::default();
         while !self.stop.is_cancelled() {
-            match lease::try_take(&connection, self.config.bucket(), &self.holder).await {
+            let tried = lease::try_take(&leasing, self.config.bucket(), &self.holder);
+            let Some(tried) = self.or_stop(tried).await else { break };
+            match tried {
                 Ok(Tried::Held(lease)) => {
                     waiting = Backoff::default();
                     self.lead(&connection, *lease).await?;
@@ -168,7 +157,7 @@ impl Worker {
                     self.wait_for(&error.to_string());
                     self.pause(waiting.next()).await;
                     // Somebody may have deleted the bucket.
-                    setup::lease_bucket(&connection, &self.config).await.ok();
+                    self.or_stop(setup::lease_bucket(&leasing, &self.config)).await;
                 }
             }
         }
@@ -176,10 +165,10 @@ impl Worker {
     }
 
     /// `None`: asked to stop before a server answered.
-    async fn connect(&self) -> anyhow::Result<Option<Connection>> {
+    async fn connect(&self, role: &str) -> anyhow::Result<Option<Connection>> {
         let mut waiting = Backoff::default();
         while !self.stop.is_cancelled() {
-            let opened = Connection::open(&self.config.nats, "ledger");
+            let opened = Connection::open(&self.config.nats, role);
             match self.or_stop(opened).await {
                 None => break,
                 Some(Ok(connection)) => return Ok(Some(connection)),
@@ -221,10 +210,7 @@ impl Worker {
 
     fn stand_by(&self, holder: &Holder) {
         let leader = format!("{} on {}", holder.instance, holder.host);
-        let status = Status::StandingBy {
-            warm: false,
-            leader,
-        };
+        let status = Status::StandingBy { warm: false, leader };
         if self.health.status() != status {
             tracing::info!(leader = holder.instance, host = holder.host, "standing by");
             self.health.set(status);

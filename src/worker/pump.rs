@@ -20,7 +20,7 @@ use crate::gate::entry::{self, Entry, Limits};
 use crate::gate::source::TimeNs;
 use crate::http::Status;
 use crate::nats::connect::Connection;
-use crate::nats::feed::{Ack, Feed};
+use crate::nats::feed::{self, Ack, Feed};
 use crate::nats::ledger::{self, LedgerReplies, LedgerSession};
 use crate::nats::raw;
 use crate::table::{KeyTable, TableError};
@@ -33,7 +33,7 @@ const PAUSE_AFTER: Duration = Duration::from_millis(2);
 pub(super) const FEED: &str = "feed";
 const TICK: Duration = Duration::from_millis(500);
 /// What is in flight at a stop is waited for so long.
-const DRAIN_MAX: Duration = Duration::from_secs(10);
+const DRAIN_MAX: Duration = Duration::from_secs(8);
 
 /// Why the loop ended.
 pub enum End {
@@ -98,6 +98,10 @@ pub struct Pump<'a> {
     draining_since: Option<Instant>,
     /// The ledger's side is not in doubt: what is in flight is settled before the recovery.
     feed_ended: bool,
+    /// No more input in this term.
+    term_over: bool,
+    /// Sequences that the input dropped before the one named, and how many; counted when that is settled.
+    missed: BTreeMap<u64, u64>,
 }
 
 /// Sequence and server time of a ledger entry; `None` if it could not be read now.
@@ -114,28 +118,20 @@ impl<'a> Pump<'a> {
         memory: &Memory,
     ) -> Result<Self, Trouble> {
         let broken = |error: &dyn std::fmt::Display| Trouble::Wait(error.to_string());
-        let (session, replies) = ledger::session(connection, &worker.config.name)
-            .await
-            .map_err(|e| broken(&e))?;
+        let (session, replies) =
+            ledger::session(connection, &worker.config.name).await.map_err(|e| broken(&e))?;
         let stop = |error: std::io::Error| Trouble::Stop(error.into());
         let (committer, committed) = Committer::start(worker.table.clone()).map_err(stop)?;
         let info = worker.input_stream(connection).await?;
         let input: Arc<str> = worker.config.input.stream.as_str().into();
         let judged = cursors.position(&input).map_or(0, |source| source.sequence);
         // A connection of its own: what breaks the feed must not break the ledger.
-        let feeding = Connection::open(&worker.config.nats, "feed")
-            .await
-            .map_err(|e| broken(&e))?;
-        let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until());
+        let feeding =
+            Connection::open(&worker.config.nats, "feed").await.map_err(|e| broken(&e))?;
+        let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until(judged));
         // What a work queue still holds of judged actions is there to be acknowledged.
         let from = if info.is_work_queue() { 1 } else { judged + 1 };
-        let feed = Feed::new(
-            feeding,
-            worker.config.clone(),
-            &info,
-            (from, judged),
-            raw_until,
-        );
+        let feed = Feed::new(feeding, worker.config.clone(), &info, (from, judged), raw_until);
         worker.metrics.set_input_sequence(judged);
         worker.metrics.set_ledger_sequence(cursors.ledger.sequence);
         let setting = Setting {
@@ -149,11 +145,7 @@ impl<'a> Pump<'a> {
         let batches = clock::wall_ns().unsigned_abs();
         Ok(Self {
             engine: Engine::new(setting, cursors, clock::wall_ns(), batches),
-            input: Some(Input::start(
-                feed,
-                worker.rules.clone(),
-                judged.max(memory.highest_seen),
-            )),
+            input: Some(Input::start(feed, worker.rules.clone(), judged.max(memory.highest_seen))),
             work_queue: info.is_work_queue(),
             worker,
             connection: connection.clone(),
@@ -171,6 +163,8 @@ impl<'a> Pump<'a> {
             settled_any: false,
             draining_since: None,
             feed_ended: false,
+            term_over: false,
+            missed: BTreeMap::new(),
         })
     }
 
@@ -194,7 +188,11 @@ impl<'a> Pump<'a> {
                 Err(Halt::Recover(cause, why)) => break self.to_recovery(cause, why),
                 Err(Halt::Stop(error)) => return Err(error),
             }
-            if begun.elapsed() > term_max && self.engine.is_settled() {
+            if begun.elapsed() > term_max && !self.term_over {
+                self.term_over = true;
+                self.on(Event::Pause).await.ok();
+            }
+            if self.term_over && self.engine.is_settled() {
                 break End::TermOver;
             }
         };
@@ -202,11 +200,7 @@ impl<'a> Pump<'a> {
     }
 
     fn to_recovery(&self, cause: &'static str, why: String) -> End {
-        End::Recover {
-            cause,
-            why,
-            settled_any: self.settled_any,
-        }
+        End::Recover { cause, why, settled_any: self.settled_any }
     }
 
     async fn wait(
@@ -215,7 +209,8 @@ impl<'a> Pump<'a> {
         tick: &mut tokio::time::Interval,
     ) -> Happened {
         let draining = self.draining_since.is_some();
-        let wants_input = self.engine.wants_input() && !draining && !self.feed_ended;
+        let taking = !draining && !self.feed_ended && !self.term_over;
+        let wants_input = taking && self.engine.wants_input();
         let pause_at = self.pause_at;
         let batches = async {
             match &mut self.input {
@@ -262,10 +257,7 @@ impl<'a> Pump<'a> {
                 self.on(Event::Ledger(reply)).await?;
             }
             Happened::Reply(None) => {
-                return Err(Halt::Recover(
-                    "ledger_session",
-                    "its subscription ended".to_owned(),
-                ));
+                return Err(Halt::Recover("ledger_session", "its subscription ended".to_owned()));
             }
             Happened::Original(Ok(original)) => self.on(Event::Original(original)).await?,
             Happened::Original(Err(Trouble::Wait(why))) => {
@@ -284,6 +276,9 @@ impl<'a> Pump<'a> {
             }
             Happened::Tick => self.on_tick().await?,
         }
+        if self.feed_ended && self.draining_since.is_none() && self.engine.is_settled() {
+            return Err(Halt::Recover(FEED, String::new()));
+        }
         let drained = self
             .draining_since
             .is_some_and(|since| self.engine.is_settled() || since.elapsed() > DRAIN_MAX);
@@ -291,27 +286,12 @@ impl<'a> Pump<'a> {
     }
 
     async fn on_actions(&mut self, decoded: Decoded) -> Result<(), Halt> {
-        let Decoded {
-            actions,
-            pending,
-            missed,
-        } = decoded;
-        if missed > 0 {
-            self.worker.metrics.input_missed(missed);
-            let before = actions
-                .first()
-                .map_or(0, |(action, _)| action.raw.source.sequence);
-            tracing::warn!(
-                missed,
-                before,
-                "the input stream dropped messages before they were judged"
-            );
+        let Decoded { actions, pending, missed } = decoded;
+        if let Some((action, _)) = actions.first().filter(|_| missed > 0) {
+            *self.missed.entry(action.raw.source.sequence).or_default() += missed;
         }
         self.worker.metrics.set_input_lag(pending);
         let at_hand = self.input.as_ref().map_or(0, |input| input.batches.len());
-        if self.engine.is_settled() {
-            self.last_progress = clock::monotonic();
-        }
         let mut keyed = Vec::with_capacity(actions.len());
         for (action, ack) in actions {
             if self.work_queue {
@@ -321,9 +301,7 @@ impl<'a> Pump<'a> {
         }
         self.on(Event::Clock(clock::wall_ns())).await?;
         // No commit may come between the look-ups and the judging: both are in this one step.
-        let looked = self
-            .look_up(keyed)
-            .map_err(|error| Halt::Stop(error.into()))?;
+        let looked = self.look_up(keyed).map_err(|error| Halt::Stop(error.into()))?;
         self.on(Event::Actions(looked)).await?;
         match (at_hand, pending) {
             (0, 0) => {
@@ -345,18 +323,11 @@ impl<'a> Pump<'a> {
         &self,
         actions: Vec<action::Action>,
     ) -> Result<Vec<(action::Action, Option<crate::gate::record::KeyRecord>)>, TableError> {
-        let keys: Vec<_> = actions
-            .iter()
-            .filter_map(|action| action.key.as_ref())
-            .collect();
+        let keys: Vec<_> = actions.iter().filter_map(|action| action.key.as_ref()).collect();
         let found = tokio::task::block_in_place(|| self.worker.table.load_many(&keys))?;
         let mut found = found.into_iter();
         let with = |action: action::Action| {
-            let record = if action.key.is_some() {
-                found.next().flatten()
-            } else {
-                None
-            };
+            let record = if action.key.is_some() { found.next().flatten() } else { None };
             (action, record)
         };
         Ok(actions.into_iter().map(with).collect())
@@ -366,10 +337,14 @@ impl<'a> Pump<'a> {
         let waited = self.last_progress.elapsed();
         if self.engine.awaits_ledger() && waited > LEDGER_DEADLINE {
             let why = format!("the ledger has not answered for {waited:.0?}");
-            return Err(match self.connection.denied() {
-                Some(_) => self.refused(&why),
-                None => Halt::Recover("ledger_timeout", why),
+            return Err(match self.refused(&why) {
+                Halt::Recover(..) => Halt::Recover("ledger_timeout", why),
+                stop => stop,
             });
+        }
+        // The tail of a slow batch is acknowledged only by its end.
+        if self.engine.awaits_ledger() && waited > LEDGER_DEADLINE / 5 {
+            self.on(Event::Pause).await?;
         }
         self.anchor();
         let stats = self.worker.table.stats();
@@ -378,32 +353,31 @@ impl<'a> Pump<'a> {
     }
 
     async fn on(&mut self, event: Event) -> Result<(), Halt> {
+        if !self.engine.awaits_ledger() {
+            self.last_progress = clock::monotonic();
+        }
         for command in self.engine.on(event) {
             self.carry_out(command).await?;
         }
-        self.worker
-            .metrics
-            .set_inflight(self.engine.in_flight() as u64);
+        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
         Ok(())
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<(), Halt> {
         match command {
             Command::Append(append) => {
-                if !self.engine.awaits_ledger() {
-                    self.last_progress = clock::monotonic();
-                }
-                let sent = self.session.send(append).await;
+                let sent = tokio::time::timeout(LEDGER_DEADLINE, self.session.send(append)).await;
+                let sent =
+                    sent.map_err(|_| Halt::Recover("ledger_session", "it is stuck".to_owned()))?;
                 sent.map_err(|error| Halt::Recover("ledger_session", error.to_string()))?;
             }
             Command::Commit(commit) => self.committer.commit(commit),
-            Command::Settle(settled) => self.settle(settled).await,
+            Command::Settle(settled) => self.settle(settled),
             Command::Redelivered(sequences) => {
                 self.worker.metrics.redeliveries(sequences.len() as u64);
-                for sequence in sequences {
-                    let ack = self.acks.remove(&sequence);
-                    self.acknowledge(sequence, ack).await;
-                }
+                let acks = sequences.into_iter().filter_map(|s| Some((s, self.acks.remove(&s)?)));
+                let acks = acks.collect();
+                self.acknowledge(acks);
             }
             Command::ReadOriginal(sequence) => self.read_original(sequence),
             Command::AwaitClock(source) => self.await_clock(&source),
@@ -428,12 +402,10 @@ impl<'a> Pump<'a> {
 
     /// An append that the server forbids shows as a gap in the batch, or as silence.
     fn refused(&self, why: &str) -> Halt {
-        match self.connection.denied() {
+        let denied = self.connection.denied();
+        match denied.filter(|text| text.contains(&format!("\"{}.", self.worker.config.name))) {
             Some(denied) => Halt::Stop(anyhow::anyhow!("the ledger can't be written: {denied}")),
-            None => Halt::Recover(
-                "ledger_refused",
-                format!("the ledger refused an append: {why}"),
-            ),
+            None => Halt::Recover("ledger_refused", format!("the ledger refused an append: {why}")),
         }
     }
 
@@ -448,7 +420,7 @@ impl<'a> Pump<'a> {
     }
 
     /// What is irrevocable may be shown: acknowledged, counted.
-    async fn settle(&mut self, settled: Settled) {
+    fn settle(&mut self, settled: Settled) {
         if !self.settled_any && self.draining_since.is_none() {
             self.worker.health.set(Status::Leading);
         }
@@ -461,29 +433,35 @@ impl<'a> Pump<'a> {
             return;
         };
         metrics.set_input_sequence(last);
-        let later = self.acks.split_off(&(last + 1));
-        for (sequence, ack) in std::mem::replace(&mut self.acks, later) {
-            self.acknowledge(sequence, Some(ack)).await;
+        let later = self.missed.split_off(&last.saturating_add(1));
+        for (before, missed) in std::mem::replace(&mut self.missed, later) {
+            metrics.input_missed(missed);
+            tracing::warn!(
+                missed,
+                before,
+                "the input stream dropped messages before they were judged"
+            );
         }
+        let later = self.acks.split_off(&last.saturating_add(1));
+        let settled = std::mem::replace(&mut self.acks, later);
+        self.acknowledge(settled.into_iter().collect());
     }
 
-    /// Nothing rests on it: what is not acknowledged comes again, and is known as judged.
-    async fn acknowledge(&self, sequence: u64, ack: Option<Ack>) {
-        match ack {
-            Some(Ack::Reply(reply)) => {
-                let sent = self.connection.client.publish(reply, "+ACK".into()).await;
-                if let Err(error) = sent {
-                    tracing::debug!(%error, sequence, "an acknowledgement was not sent");
-                }
-            }
-            Some(Ack::Delete) => {
-                let stream = &self.worker.config.input.stream;
-                if let Err(error) = raw::delete(&self.connection, stream, sequence).await {
-                    tracing::warn!(%error, sequence, "a judged message was not deleted");
-                }
-            }
-            Some(Ack::None) | None => {}
+    /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, and is known as judged.
+    fn acknowledge(&self, acks: Vec<(u64, Ack)>) {
+        if acks.is_empty() {
+            return;
         }
+        let connection = self.connection.clone();
+        let stream = self.worker.config.input.stream.clone();
+        tokio::spawn(async move {
+            for (sequence, ack) in acks {
+                if let Err(error) = feed::acknowledge(&connection, &stream, sequence, ack).await {
+                    tracing::warn!(%error, sequence, "judged messages were not acknowledged");
+                    return;
+                }
+            }
+        });
     }
 
     fn read_original(&self, sequence: u64) {
@@ -499,10 +477,7 @@ impl<'a> Pump<'a> {
                 }
             };
             // The loop may have ended meanwhile; then nobody waits for it.
-            answer
-                .send(original.map(|o| o.map(Option::flatten)))
-                .await
-                .ok();
+            answer.send(original.map(|o| o.map(Option::flatten))).await.ok();
         });
     }
 
@@ -517,10 +492,7 @@ impl<'a> Pump<'a> {
         let ledger = self.worker.config.ledger_stream();
         tokio::spawn(async move {
             let entry = raw::get(&connection, &ledger, at).await.ok().flatten();
-            answer
-                .send(entry.map(|entry| (entry.sequence, entry.time_ns)))
-                .await
-                .ok();
+            answer.send(entry.map(|entry| (entry.sequence, entry.time_ns))).await.ok();
         });
     }
 
@@ -544,10 +516,7 @@ impl<'a> Pump<'a> {
         drop(self.committer);
         memory.unsettled = self.engine.into_unsettled();
         if settled && matches!(end, End::Stopped) {
-            let commit = Commit {
-                puts: Vec::new(),
-                cursors,
-            };
+            let commit = Commit { puts: Vec::new(), cursors };
             if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(&commit)) {
                 tracing::warn!(%error, "the last position was not written");
             }
@@ -558,15 +527,9 @@ impl<'a> Pump<'a> {
         memory.learn(highest, &end);
         match end {
             End::Recover { cause: FEED, .. } if broken.denied => End::Denied(broken.why),
-            End::Recover {
-                cause: FEED,
-                settled_any,
-                ..
-            } => End::Recover {
-                cause: broken.label,
-                why: broken.why,
-                settled_any,
-            },
+            End::Recover { cause: FEED, settled_any, .. } => {
+                End::Recover { cause: broken.label, why: broken.why, settled_any }
+            }
             end => end,
         }
     }

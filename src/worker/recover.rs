@@ -15,13 +15,7 @@ impl Worker {
     /// From the table's positions to the ledger's end.
     pub(super) async fn recover(&self, connection: &Connection) -> Result<Recovered, Trouble> {
         let cursors = self.table.cursors()?;
-        let window_ns = self
-            .config
-            .retention
-            .window
-            .as_nanos()
-            .try_into()
-            .unwrap_or(i64::MAX);
+        let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
         let input = self.config.input.stream.as_str().into();
         let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
         let mut answer = self.find_out(connection, first).await?;
@@ -48,10 +42,7 @@ impl Worker {
         Ok(match ask {
             Ask::LedgerState => {
                 let state = self.stream(connection, &ledger).await?.state;
-                Answer::LedgerState {
-                    first: state.first_seq.max(1),
-                    last: state.last_seq,
-                }
+                Answer::LedgerState { first: state.first_seq.max(1), last: state.last_seq }
             }
             Ask::LedgerEntry(at) => {
                 let found = raw::get(connection, &ledger, at).await?;
@@ -59,23 +50,19 @@ impl Worker {
             }
             Ask::LedgerTail { from, to } => {
                 let to = to.min(from + TAIL_CHUNK - 1);
-                self.health.set(Status::CatchingUp(format!(
-                    "the ledger is read, at entry {from}"
-                )));
-                let found = raw::range(connection, &ledger, from, to).await?;
+                self.health.set(Status::CatchingUp(format!("the ledger is read, at entry {from}")));
+                let keep = |message| entry_without_payload(&self.config.name, message);
+                let found = raw::range(connection, &ledger, (from, to), keep).await?;
                 if found.is_empty() {
                     return Err(Trouble::Wait(format!(
                         "ledger entries {from}..={to} can't be read"
                     )));
                 }
-                Answer::LedgerTail(found.into_iter().map(entry).collect())
+                Answer::LedgerTail(found)
             }
             Ask::InputState => {
                 let info = self.stream(connection, input).await?;
-                Answer::InputState {
-                    created_ns: info.created_ns(),
-                    last: info.state.last_seq,
-                }
+                Answer::InputState { created_ns: info.created_ns(), last: info.state.last_seq }
             }
             Ask::InputFrom(at) => {
                 let found = raw::next(connection, input, at, ">").await?;
@@ -111,18 +98,15 @@ impl Worker {
 }
 
 fn entry(message: RawMessage) -> LedgerMessage {
-    let RawMessage {
-        sequence,
-        time_ns,
-        subject,
-        headers,
-        payload,
-    } = message;
-    LedgerMessage {
-        sequence,
-        time_ns,
-        subject,
-        headers,
-        payload,
+    let RawMessage { sequence, time_ns, subject, headers, payload } = message;
+    LedgerMessage { sequence, time_ns, subject, headers, payload }
+}
+
+/// Only `leading` entries say something in their payload; the others' may be large.
+fn entry_without_payload(name: &str, message: RawMessage) -> LedgerMessage {
+    let mut entry = entry(message);
+    if entry.subject != format!("{name}.leading") {
+        entry.payload = bytes::Bytes::new();
     }
+    entry
 }

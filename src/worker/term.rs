@@ -51,6 +51,9 @@ impl Worker {
         if holding.lost.is_cancelled() && led.is_ok() {
             tracing::warn!("no longer leading: the lease is lost");
         }
+        if !self.stop.is_cancelled() && led.is_ok() {
+            self.wait_for("the lease is lost; trying for it again");
+        }
         holding.give_back().await;
         led
     }
@@ -84,11 +87,7 @@ impl Worker {
                 End::Stopped | End::LeaseLost => return Ok(()),
                 End::TermOver => led_since = None,
                 End::Denied(why) => anyhow::bail!(why),
-                End::Recover {
-                    cause,
-                    why,
-                    settled_any,
-                } => {
+                End::Recover { cause, why, settled_any } => {
                     memory.recoveries += 1;
                     tracing::warn!(cause, why, count = memory.recoveries, "recovering");
                     self.metrics.recovery(cause);
@@ -113,21 +112,14 @@ impl Worker {
         led_since: &mut Option<std::time::Instant>,
         memory: &mut Memory,
     ) -> Result<Pump<'_>, Trouble> {
-        self.health
-            .set(Status::CatchingUp("the ledger's tail is read".to_owned()));
+        self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
         let mut recovered = self.recover(connection).await?;
         if recovered.input_is_new {
-            tracing::warn!(
-                stream = self.config.input.stream,
-                "a new input stream: it begins at 1"
-            );
+            tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");
             *memory = Memory::default();
         }
         let input = &self.config.input.stream;
-        let judged = recovered
-            .cursors
-            .position(input)
-            .map_or(0, |source| source.sequence);
+        let judged = recovered.cursors.position(input).map_or(0, |source| source.sequence);
         let mut unsettled = std::mem::take(&mut memory.unsettled);
         unsettled.retain(|(sequence, ..)| *sequence <= judged);
         self.count(&unsettled);
@@ -136,9 +128,7 @@ impl Worker {
             self.append_leading(connection, &mut recovered).await?;
             *led_since = Some(clock::monotonic());
         }
-        let ledger = self
-            .stream(connection, &self.config.ledger_stream())
-            .await?;
+        let ledger = self.stream(connection, &self.config.ledger_stream()).await?;
         let limits = Limits {
             message_bytes_max: connection
                 .message_bytes_max()
@@ -174,13 +164,7 @@ impl Worker {
             instance: self.holder.instance.clone(),
             host: self.holder.host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            window_ms: self
-                .config
-                .retention
-                .window
-                .as_millis()
-                .try_into()
-                .unwrap_or(u64::MAX),
+            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
             rules: self.rules.texts().clone(),
             rules_fingerprint: self.rules.fingerprint().to_string(),
             inputs: cursors.inputs.iter().map(leading_input).collect(),
@@ -197,16 +181,8 @@ impl Worker {
         if sequence != cursors.ledger.sequence + 1 {
             return Err(Trouble::Wait("another writer was faster".to_owned()));
         }
-        fold::apply(
-            cursors,
-            sequence,
-            fingerprint,
-            &Entry::Leading(Box::new(body)),
-        );
-        let commit = crate::gate::engine::Commit {
-            puts: Vec::new(),
-            cursors: cursors.clone(),
-        };
+        fold::apply(cursors, sequence, fingerprint, &Entry::Leading(Box::new(body)));
+        let commit = crate::gate::engine::Commit { puts: Vec::new(), cursors: cursors.clone() };
         tokio::task::block_in_place(|| self.table.commit(&commit))?;
         tracing::info!(
             ledger_sequence = sequence,
@@ -252,23 +228,15 @@ impl Memory {
     /// Up to where the next feed reads one by one. A break may come from a message that the client
     /// library can't read: the one after the last that it brought. Where that does not help, there are
     /// more of them: further each time.
-    pub(super) fn raw_until(&self) -> u64 {
-        let more = [0, 0, 256, 1024, 4096]
-            .get(self.breaks_in_a_row as usize)
-            .copied();
-        self.highest_seen.saturating_add(more.unwrap_or(16_384))
+    pub(super) fn raw_until(&self, judged: u64) -> u64 {
+        let more = [0, 0, 256, 1024, 4096].get(self.breaks_in_a_row as usize).copied();
+        self.highest_seen.max(judged).saturating_add(more.unwrap_or(16_384))
     }
 
     /// After a feed has ended.
     pub(super) fn learn(&mut self, highest: u64, end: &End) {
-        let broke = matches!(
-            end,
-            End::Recover {
-                cause: super::pump::FEED,
-                ..
-            }
-        );
-        self.got_on = highest > self.highest_seen;
+        let broke = matches!(end, End::Recover { cause: super::pump::FEED, .. });
+        self.got_on = broke && highest > self.highest_seen;
         let got_far = highest > self.highest_seen.saturating_add(FAR);
         self.breaks_in_a_row = match (broke, got_far) {
             (true, true) => 1,

@@ -18,11 +18,7 @@ pub fn apply(
 ) -> Option<(ActionKey, KeyRecord)> {
     pass_over(cursors, sequence, fingerprint);
     match entry {
-        Entry::Accepted {
-            source,
-            key,
-            digest,
-        } => {
+        Entry::Accepted { source, key, digest } => {
             let (stream, now_ns) = decided(cursors, source);
             let key = key.clone()?;
             let in_force = cursors.in_force?;
@@ -89,8 +85,10 @@ fn begin_term(cursors: &mut Cursors, leading: &Leading) {
     *now_ns = leading.source_time_max_ns.max(*now_ns);
     let fingerprint = u64::from_str_radix(&leading.rules_fingerprint, 16).unwrap_or_default();
     let rules = cursors.rules_index(RulesFingerprint(fingerprint));
-    let window_ns = i64::try_from(leading.window_ms)
-        .unwrap_or(i64::MAX)
-        .saturating_mul(1_000_000);
-    cursors.in_force = Some(InForce { window_ns, rules });
+    cursors.in_force = Some(InForce { window_ns: window_ns(leading), rules });
+}
+
+/// The window of a term.
+pub fn window_ns(leading: &Leading) -> TimeNs {
+    i64::try_from(leading.window_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Cause, Command, Engine, Held, InFlight, Outcome, Setting, fold};
 use crate::gate::action::Action;
+use crate::gate::cursor::CLOCK_STEP_NS;
 use crate::gate::digest::Digest;
 use crate::gate::entry::{self, Entry, First, Message};
 use crate::gate::record::KeyRecord;
@@ -49,16 +50,9 @@ impl Engine {
             self.commands.push(Command::AwaitClock(source.clone()));
             return Next::Hold(Held::ForClock, looked_up);
         }
-        let overlaid = action
-            .key
-            .as_ref()
-            .and_then(|key| self.overlay.get(key))
-            .cloned();
+        let overlaid = action.key.as_ref().and_then(|key| self.overlay.get(key)).cloned();
         let record = overlaid.or(looked_up);
-        let rules = self
-            .head
-            .in_force
-            .map_or(u32::MAX, |in_force| in_force.rules);
+        let rules = self.head.in_force.map_or(u32::MAX, |in_force| in_force.rules);
         match verdict::judge(action, record.as_ref(), self.now(source), rules) {
             Verdict::OriginalNeeded => {
                 let at = record.as_ref().map_or(0, |record| record.ledger_sequence);
@@ -78,14 +72,14 @@ impl Engine {
     /// A position that was judged already is never judged again. One that is still in flight is settled
     /// with its entry.
     fn redelivered(&mut self, source: &Source, judged: &Source) -> Next {
-        if source.time_ns > judged.time_ns.max(self.head.ledger.source_time_max_ns) {
+        let latest_ns = judged.time_ns.max(self.head.ledger.source_time_max_ns);
+        if source.time_ns > latest_ns.saturating_add(CLOCK_STEP_NS) {
             self.recover(Cause::InputChanged);
             return Next::Stop;
         }
         let committed = self.committed.position(&source.stream);
         if committed.is_some_and(|committed| source.sequence <= committed.sequence) {
-            self.commands
-                .push(Command::Redelivered(vec![source.sequence]));
+            self.commands.push(Command::Redelivered(vec![source.sequence]));
         }
         Next::Go
     }
@@ -100,8 +94,7 @@ impl Engine {
     }
 
     fn duplicate(&mut self, source: &Source) {
-        self.stretch
-            .push((source.sequence, source.time_ns, Outcome::Duplicate));
+        self.stretch.push((source.sequence, source.time_ns, Outcome::Duplicate));
         self.stretch_end = Some(source.clone());
         let (_, cursor) = self.head.input(&source.stream);
         (cursor.sequence, cursor.time_ns) = (source.sequence, source.time_ns);
@@ -112,11 +105,7 @@ impl Engine {
         match (message, action.digest) {
             (Ok(message), Some(digest)) => {
                 let source = action.raw.source.clone();
-                let entry = Entry::Accepted {
-                    source,
-                    key: action.key.clone(),
-                    digest,
-                };
+                let entry = Entry::Accepted { source, key: action.key.clone(), digest };
                 self.enqueue(message, entry, Some(Outcome::Accepted));
             }
             (Err(rejection), _) => self.reject(action, None, &rejection),
@@ -129,26 +118,17 @@ impl Engine {
 
     fn reject(&mut self, action: &Action, record: Option<&KeyRecord>, rejection: &Rejection) {
         let mismatch = rejection.reason == Reason::PayloadMismatch;
-        let first = record
-            .filter(|_| mismatch)
-            .and_then(|record| self.first(action, record));
+        let first = record.filter(|_| mismatch).and_then(|record| self.first(action, record));
         let Setting { name, limits, .. } = &self.setting;
         let message = entry::rejected(name, action, rejection, first.as_ref(), *limits);
         let source = action.raw.source.clone();
-        let entry = Entry::Rejected {
-            source,
-            reason: rejection.reason,
-        };
+        let entry = Entry::Rejected { source, reason: rejection.reason };
         self.enqueue(message, entry, Some(Outcome::Rejected(rejection.reason)));
     }
 
     fn first(&self, action: &Action, record: &KeyRecord) -> Option<First> {
         let stream = self.head.inputs.get(record.stream as usize)?.stream.clone();
-        let source = Source {
-            stream,
-            sequence: record.sequence,
-            time_ns: record.time_ns,
-        };
+        let source = Source { stream, sequence: record.sequence, time_ns: record.time_ns };
         Some(First {
             digest: record.digest,
             run_id: source.run_id(action.key.as_ref()),
@@ -161,19 +141,16 @@ impl Engine {
     fn enqueue(&mut self, message: Message, entry: Entry, outcome: Option<Outcome>) {
         let sequence = self.head.ledger.sequence + 1;
         let fingerprint = message.fingerprint();
-        self.overlay
-            .extend(fold::apply(&mut self.head, sequence, fingerprint, &entry));
+        self.overlay.extend(fold::apply(&mut self.head, sequence, fingerprint, &entry));
         let mut outcomes = std::mem::take(&mut self.stretch);
         self.stretch_end = None;
         if let (Some(outcome), Some(source)) = (outcome, entry.position()) {
             outcomes.push((source.sequence, source.time_ns, outcome));
         }
-        self.unsent.push_back(InFlight {
-            message: Some(message),
-            fingerprint,
-            entry,
-            outcomes,
-        });
+        let bytes = message.bytes();
+        self.inflight_bytes += bytes;
+        let message = Some(message);
+        self.unsent.push_back(InFlight { message, fingerprint, entry, bytes, outcomes });
     }
 
     /// A marker for duplicates that no other entry closes.
@@ -187,10 +164,11 @@ impl Engine {
     }
 
     pub(super) fn on_original(&mut self, original: Option<Option<Digest>>) {
-        let Held::ForOriginal(mut actions) = std::mem::replace(&mut self.held, Held::Nothing)
-        else {
-            return;
+        let mut actions = match &mut self.held {
+            Held::ForOriginal(actions) => std::mem::take(actions),
+            Held::Nothing | Held::ForClock(_) => return,
         };
+        self.held = Held::Nothing;
         if let Some((action, record)) = actions.pop_front() {
             let verdict = verdict::compare_originals(&action, original);
             self.decide(&action, record.as_ref(), verdict);
@@ -200,9 +178,11 @@ impl Engine {
 
     pub(super) fn on_clock(&mut self, now_ns: TimeNs) {
         self.clock_ns = now_ns;
-        let Held::ForClock(actions) = std::mem::replace(&mut self.held, Held::Nothing) else {
-            return;
+        let actions = match &mut self.held {
+            Held::ForClock(actions) => std::mem::take(actions),
+            Held::Nothing | Held::ForOriginal(_) => return,
         };
+        self.held = Held::Nothing;
         self.judge_all(actions);
         if !matches!(self.held, Held::ForClock(_)) {
             self.commands.push(Command::ClockCaughtUp);

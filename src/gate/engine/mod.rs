@@ -30,6 +30,10 @@ use session::{Append, Ended, Reply, Session};
 
 /// At most so many entries are judged and not yet committed; the brake on the feed.
 const INFLIGHT_MAX: usize = 4096;
+/// And so many bytes of them, so that large payloads fill neither this process nor the server's queue.
+const INFLIGHT_BYTES_MAX: usize = 64 << 20;
+/// So many bytes may wait for the ledger's word; one message always may.
+const UNACKNOWLEDGED_BYTES_MAX: usize = 16 << 20;
 /// A stretch of duplicates is closed by a marker at the latest after so many.
 const DUPLICATES_PER_MARKER_MAX: u64 = 4096;
 
@@ -134,6 +138,7 @@ struct InFlight {
     message: Option<Message>,
     fingerprint: u64,
     entry: Entry,
+    bytes: usize,
     /// The positions that it makes final: duplicates before it, and its own.
     outcomes: Vec<(u64, TimeNs, Outcome)>,
 }
@@ -166,6 +171,10 @@ pub struct Engine {
     stretch: Vec<(u64, TimeNs, Outcome)>,
     stretch_end: Option<Source>,
     session: Session,
+    /// Of everything in flight.
+    inflight_bytes: usize,
+    /// Of what is in `sent`.
+    sent_bytes: usize,
     held: Held,
     input_paused: bool,
     clock_ns: TimeNs,
@@ -195,6 +204,8 @@ impl Engine {
             settled_keys: Vec::new(),
             stretch: Vec::new(),
             stretch_end: None,
+            inflight_bytes: 0,
+            sent_bytes: 0,
             held: Held::Nothing,
             input_paused: true,
             clock_ns,
@@ -223,7 +234,9 @@ impl Engine {
     /// Whether more actions may be given; if not, wait for the next [`Event::Ledger`] or
     /// [`Event::Committed`].
     pub fn wants_input(&self) -> bool {
-        matches!(self.held, Held::Nothing) && self.in_flight() < INFLIGHT_MAX
+        matches!(self.held, Held::Nothing)
+            && self.in_flight() < INFLIGHT_MAX
+            && self.inflight_bytes < INFLIGHT_BYTES_MAX
     }
 
     /// Entries judged and not yet committed.
@@ -246,10 +259,7 @@ impl Engine {
     pub fn into_unsettled(self) -> Vec<(u64, TimeNs, Outcome)> {
         let committing = self.committing.into_iter().flat_map(|c| c.settled.outcomes);
         let entries = self.stored.into_iter().chain(self.sent).chain(self.unsent);
-        committing
-            .chain(entries.flat_map(|entry| entry.outcomes))
-            .chain(self.stretch)
-            .collect()
+        committing.chain(entries.flat_map(|entry| entry.outcomes)).chain(self.stretch).collect()
     }
 
     /// The positions that the table has.
@@ -260,10 +270,7 @@ impl Engine {
     /// The server time of an entry at or before the committed ledger position became known.
     pub fn anchor(&mut self, sequence: u64, time_ns: TimeNs) {
         let committing = self.committing.as_mut().map(|c| &mut c.cursors);
-        for cursors in [&mut self.committed, &mut self.head]
-            .into_iter()
-            .chain(committing)
-        {
+        for cursors in [&mut self.committed, &mut self.head].into_iter().chain(committing) {
             cursors.ledger.anchor = Some((sequence, time_ns));
         }
     }
@@ -275,31 +282,26 @@ impl Engine {
         if pause || self.stretch.len() as u64 >= DUPLICATES_PER_MARKER_MAX {
             self.close_stretch();
         }
-        while self.session.has_credit() {
+        while self.session.has_credit() && self.sent_bytes < UNACKNOWLEDGED_BYTES_MAX {
             let Some(mut next) = self.unsent.pop_front() else {
                 break;
             };
             let last = pause && self.unsent.is_empty();
             if let Some(message) = next.message.take() {
                 let expected = self.stored_up_to() + self.sent.len() as u64;
-                self.commands.push(Command::Append(
-                    self.session.append(message, expected, last),
-                ));
+                self.commands.push(Command::Append(self.session.append(message, expected, last)));
             }
+            self.sent_bytes += next.bytes;
             self.sent.push_back(next);
         }
         if pause && self.unsent.is_empty() {
-            self.commands
-                .extend(self.session.end().map(Command::Append));
+            self.commands.extend(self.session.end().map(Command::Append));
         }
     }
 
     /// The last ledger sequence that is known to be stored.
     fn stored_up_to(&self) -> u64 {
-        let cursors = self
-            .committing
-            .as_ref()
-            .map_or(&self.committed, |c| &c.cursors);
+        let cursors = self.committing.as_ref().map_or(&self.committed, |c| &c.cursors);
         cursors.ledger.sequence + self.stored.len() as u64
     }
 
@@ -310,10 +312,11 @@ impl Engine {
             Err(Ended::Fenced) => return self.recover(Cause::Fenced),
             Err(Ended::Refused(why)) => return self.recover(Cause::Refused(why)),
         };
-        let stored = usize::try_from(stored)
-            .unwrap_or(usize::MAX)
-            .min(self.sent.len());
-        self.stored.extend(self.sent.drain(..stored));
+        let stored = usize::try_from(stored).unwrap_or(usize::MAX).min(self.sent.len());
+        for entry in self.sent.drain(..stored) {
+            self.sent_bytes -= entry.bytes;
+            self.stored.push_back(entry);
+        }
     }
 
     /// One commit at a time; what the ledger acknowledges meanwhile goes into the next.
@@ -325,6 +328,7 @@ impl Engine {
         let mut commit = Commit::default();
         let mut settled = Settled::default();
         for mut entry in self.stored.drain(..) {
+            self.inflight_bytes -= entry.bytes;
             let sequence = cursors.ledger.sequence + 1;
             commit.puts.extend(fold::apply(
                 &mut cursors,
@@ -335,26 +339,15 @@ impl Engine {
             settled.outcomes.append(&mut entry.outcomes);
         }
         settled.ledger_sequence = cursors.ledger.sequence;
-        let keys = commit
-            .puts
-            .iter()
-            .map(|(key, record)| (key.clone(), record.ledger_sequence));
-        self.committing = Some(Committing {
-            keys: keys.collect(),
-            settled,
-            cursors: cursors.clone(),
-        });
+        let keys = commit.puts.iter().map(|(key, record)| (key.clone(), record.ledger_sequence));
+        self.committing =
+            Some(Committing { keys: keys.collect(), settled, cursors: cursors.clone() });
         commit.cursors = cursors;
         self.commands.push(Command::Commit(commit));
     }
 
     fn on_committed(&mut self) {
-        let Some(Committing {
-            cursors,
-            keys,
-            settled,
-        }) = self.committing.take()
-        else {
+        let Some(Committing { cursors, keys, settled }) = self.committing.take() else {
             return;
         };
         self.committed = cursors;
@@ -369,11 +362,7 @@ impl Engine {
             return;
         }
         for (key, ledger_sequence) in self.settled_keys.drain(..) {
-            if self
-                .overlay
-                .get(&key)
-                .is_some_and(|r| r.ledger_sequence == ledger_sequence)
-            {
+            if self.overlay.get(&key).is_some_and(|r| r.ledger_sequence == ledger_sequence) {
                 self.overlay.remove(&key);
             }
         }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Commit, fold};
+use crate::gate::cursor::CLOCK_STEP_NS;
 use crate::gate::cursor::Cursors;
-use crate::gate::entry;
+use crate::gate::entry::{self, Entry};
 use crate::gate::headers::{Headers, MalformedHeaders};
 use crate::gate::source::{TimeNs, rfc3339};
 
@@ -176,30 +177,14 @@ pub enum Refusal {
 #[derive(Debug)]
 enum Stage {
     LedgerState,
-    Position {
-        first: u64,
-        last: u64,
-    },
-    Anchor {
-        first: u64,
-        last: u64,
-        anchor: (u64, TimeNs),
-    },
-    Tail {
-        last: u64,
-    },
-    TailCommitted {
-        last: u64,
-    },
+    Position { first: u64, last: u64 },
+    Anchor { first: u64, last: u64, anchor: (u64, TimeNs) },
+    Tail { last: u64 },
+    TailCommitted { last: u64 },
     InputState,
-    InputCursor {
-        created_ns: TimeNs,
-        last: u64,
-    },
-    InputFirst {
-        created_ns: TimeNs,
-        found: String,
-    },
+    Filled { created_ns: TimeNs, last: u64 },
+    InputCursor { created_ns: TimeNs, last: u64 },
+    InputFirst { created_ns: TimeNs, found: String },
 }
 
 /// See the module.
@@ -217,37 +202,21 @@ impl Recovery {
     pub fn new(name: &str, input: Arc<str>, cursors: Cursors, window_ns: TimeNs) -> (Self, Ask) {
         let name = name.to_owned();
         let stage = Stage::LedgerState;
-        let recovery = Self {
-            name,
-            input,
-            cursors,
-            window_ns,
-            stage,
-        };
+        let recovery = Self { name, input, cursors, window_ns, stage };
         (recovery, Ask::LedgerState)
     }
 
     /// Takes an answer in. An answer to something else than was asked is a bug of the caller; it is
     /// answered by asking again.
     pub fn next(&mut self, answer: Answer) -> Result<Step, Refusal> {
-        match (
-            std::mem::replace(&mut self.stage, Stage::LedgerState),
-            answer,
-        ) {
+        match (std::mem::replace(&mut self.stage, Stage::LedgerState), answer) {
             (Stage::LedgerState, Answer::LedgerState { first, last }) => {
                 self.on_ledger(first, last)
             }
             (Stage::Position { first, last }, Answer::LedgerEntry(entry)) => {
                 self.check_position(entry.as_ref(), first, last)
             }
-            (
-                Stage::Anchor {
-                    first,
-                    last,
-                    anchor,
-                },
-                Answer::LedgerEntry(entry),
-            ) => {
+            (Stage::Anchor { first, last, anchor }, Answer::LedgerEntry(entry)) => {
                 self.check_anchor(entry.as_ref(), anchor)?;
                 self.ask_tail(first, last)
             }
@@ -257,6 +226,10 @@ impl Recovery {
             (Stage::TailCommitted { last }, Answer::Committed) => self.ask_tail(0, last),
             (Stage::InputState, Answer::InputState { created_ns, last }) => {
                 Ok(self.on_input(created_ns, last))
+            }
+            (Stage::Filled { created_ns, last }, Answer::InputFrom(next)) => {
+                self.check_filled(next)?;
+                Ok(self.ask_cursor(created_ns, last))
             }
             (Stage::InputCursor { created_ns, last }, Answer::InputFrom(found)) => {
                 self.check_cursor(created_ns, last, found)
@@ -271,19 +244,13 @@ impl Recovery {
     fn on_ledger(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         let at = self.cursors.ledger.sequence;
         if last < at {
-            return Err(Refusal::LedgerWentBack {
-                table: at,
-                ledger: last,
-            });
+            return Err(Refusal::LedgerWentBack { table: at, ledger: last });
         }
         if at == 0 {
             return self.fill(first, last);
         }
         if first > at + 1 {
-            return Err(Refusal::EntriesMissing {
-                from: at + 1,
-                to: first - 1,
-            });
+            return Err(Refusal::EntriesMissing { from: at + 1, to: first - 1 });
         }
         if first > at {
             return self.ask_anchor(first, last);
@@ -316,9 +283,7 @@ impl Recovery {
         if found != Some(known) {
             return Err(Refusal::OtherLedger {
                 sequence: self.cursors.ledger.sequence,
-                found: entry.map_or("nothing".to_owned(), |e| {
-                    format!("on subject {}", e.subject)
-                }),
+                found: entry.map_or("nothing".to_owned(), |e| format!("on subject {}", e.subject)),
                 known: "another entry".to_owned(),
             });
         }
@@ -328,11 +293,7 @@ impl Recovery {
     fn ask_anchor(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         match self.cursors.ledger.anchor {
             Some(anchor) if anchor.0 >= first => {
-                self.stage = Stage::Anchor {
-                    first,
-                    last,
-                    anchor,
-                };
+                self.stage = Stage::Anchor { first, last, anchor };
                 Ok(Step::Ask(Ask::LedgerEntry(anchor.0)))
             }
             _ => self.ask_tail(first, last),
@@ -347,23 +308,14 @@ impl Recovery {
         if entry.map(|entry| entry.time_ns) == Some(time_ns) {
             return Ok(());
         }
-        let found = entry.map_or("nothing".to_owned(), |e| {
-            format!("of {}", rfc3339(e.time_ns))
-        });
-        Err(Refusal::OtherLedger {
-            sequence,
-            found,
-            known: format!("one of {}", rfc3339(time_ns)),
-        })
+        let found = entry.map_or("nothing".to_owned(), |e| format!("of {}", rfc3339(e.time_ns)));
+        Err(Refusal::OtherLedger { sequence, found, known: format!("one of {}", rfc3339(time_ns)) })
     }
 
     fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         let from = self.cursors.ledger.sequence + 1;
         if first > from && last >= from {
-            return Err(Refusal::EntriesMissing {
-                from,
-                to: first - 1,
-            });
+            return Err(Refusal::EntriesMissing { from, to: first - 1 });
         }
         if from > last {
             self.stage = Stage::InputState;
@@ -383,10 +335,7 @@ impl Recovery {
                 continue;
             }
             if message.sequence > next {
-                return Err(Refusal::EntriesMissing {
-                    from: next,
-                    to: message.sequence - 1,
-                });
+                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
             }
             self.apply(message, &mut commit, &mut foreign);
         }
@@ -396,15 +345,11 @@ impl Recovery {
     }
 
     fn apply(&mut self, message: &LedgerMessage, commit: &mut Commit, foreign: &mut Vec<u64>) {
-        let LedgerMessage {
-            sequence,
-            time_ns,
-            subject,
-            headers,
-            payload,
-        } = message;
+        let LedgerMessage { sequence, time_ns, subject, headers, payload } = message;
         let fingerprint = fingerprint(message);
-        if self.cursors.filled_from_ns == Some(TimeNs::MAX) {
+        // Accepted entries before the first term that is left leave no record: what they held is lost
+        // too, so the count begins behind them.
+        if self.cursors.filled_from_ns.is_some() && self.cursors.in_force.is_none() {
             self.cursors.filled_from_ns = Some(*time_ns);
         }
         let entry = headers
@@ -413,6 +358,10 @@ impl Recovery {
             .and_then(|headers| entry::decode(&self.name, subject, headers, payload).ok());
         match entry {
             Some(entry) => {
+                if let Entry::Leading(leading) = &entry {
+                    let window_ns = fold::window_ns(leading);
+                    self.window_ns = self.window_ns.max(window_ns);
+                }
                 let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
                 commit.puts.extend(put);
             }
@@ -425,6 +374,15 @@ impl Recovery {
     }
 
     fn on_input(&mut self, created_ns: TimeNs, last: u64) -> Step {
+        if self.cursors.filled_from_ns.is_none() {
+            return self.ask_cursor(created_ns, last);
+        }
+        let at = self.cursors.input(&self.input.clone()).1.sequence;
+        self.stage = Stage::Filled { created_ns, last };
+        Step::Ask(Ask::InputFrom(at.saturating_add(1)))
+    }
+
+    fn ask_cursor(&mut self, created_ns: TimeNs, last: u64) -> Step {
         let at = self.cursors.input(&self.input.clone()).1.sequence;
         self.stage = Stage::InputCursor { created_ns, last };
         Step::Ask(Ask::InputFrom(at.max(1)))
@@ -438,12 +396,11 @@ impl Recovery {
         last: u64,
         found: Option<(u64, TimeNs)>,
     ) -> Result<Step, Refusal> {
-        self.check_filled(found)?;
         let cursor = self.cursors.input(&self.input.clone()).1.clone();
         let same = match found {
             _ if cursor.sequence == 0 => true,
             Some((sequence, time_ns)) if sequence == cursor.sequence => time_ns == cursor.time_ns,
-            Some((_, time_ns)) => time_ns >= cursor.time_ns,
+            Some((_, time_ns)) => time_ns >= cursor.time_ns.saturating_sub(CLOCK_STEP_NS),
             None => last >= cursor.sequence,
         };
         if same && last >= cursor.sequence {
@@ -451,10 +408,7 @@ impl Recovery {
         }
         let found = match found {
             Some((sequence, time_ns)) => {
-                format!(
-                    "and message {sequence} there now is of {}",
-                    rfc3339(time_ns)
-                )
+                format!("and message {sequence} there now is of {}", rfc3339(time_ns))
             }
             None => format!("and it ends at {last} now"),
         };
@@ -482,21 +436,15 @@ impl Recovery {
 
     /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
     /// the next action is a whole window younger than the first entry that was left.
-    fn check_filled(&mut self, at_cursor: Option<(u64, TimeNs)>) -> Result<(), Refusal> {
+    fn check_filled(&mut self, next: Option<(u64, TimeNs)>) -> Result<(), Refusal> {
         let Some(first_ns) = self.cursors.filled_from_ns else {
             return Ok(());
         };
-        let window_ns = self
-            .cursors
-            .in_force
-            .map_or(0, |f| f.window_ns)
-            .max(self.window_ns);
-        let now_ns = at_cursor.map_or(0, |(_, time_ns)| time_ns);
+        let window_ns = self.cursors.in_force.map_or(0, |f| f.window_ns).max(self.window_ns);
+        let now_ns = next.map_or(0, |(_, time_ns)| time_ns);
         let now_ns = now_ns.max(self.cursors.ledger.source_time_max_ns);
         if now_ns < first_ns.saturating_add(window_ns) {
-            return Err(Refusal::LedgerTrimmed {
-                first: self.cursors.ledger.sequence,
-            });
+            return Err(Refusal::LedgerTrimmed { first: self.cursors.ledger.sequence });
         }
         self.cursors.filled_from_ns = None;
         Ok(())
@@ -506,21 +454,12 @@ impl Recovery {
         let stream = self.input.clone();
         let cursor = self.cursors.input(&stream).1;
         let time = rfc3339(cursor.time_ns).to_string();
-        Refusal::InputWentBack {
-            stream,
-            sequence: cursor.sequence,
-            time,
-            found,
-        }
+        Refusal::InputWentBack { stream, sequence: cursor.sequence, time, found }
     }
 
     fn done(&mut self, input_created_ns: TimeNs, input_is_new: bool) -> Step {
         let cursors = self.cursors.clone();
-        Step::Done(Recovered {
-            cursors,
-            input_created_ns,
-            input_is_new,
-        })
+        Step::Done(Recovered { cursors, input_created_ns, input_is_new })
     }
 }
 

@@ -94,15 +94,8 @@ pub enum Ended {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Batch {
     None,
-    Open {
-        sent: u64,
-        stored: u64,
-        flow: Option<u64>,
-    },
-    Ending {
-        sent: u64,
-        stored: u64,
-    },
+    Open { sent: u64, stored: u64, flow: Option<u64> },
+    Ending { sent: u64, stored: u64 },
 }
 
 /// See the module.
@@ -115,10 +108,7 @@ pub struct Session {
 impl Session {
     /// `first_id` keeps the batches of one recovery apart from those of the one before.
     pub fn new(first_id: u64) -> Self {
-        Self {
-            id: first_id,
-            batch: Batch::None,
-        }
+        Self { id: first_id, batch: Batch::None }
     }
 
     /// Whether a message may be sent now.
@@ -126,7 +116,8 @@ impl Session {
         match self.batch {
             Batch::None => true,
             Batch::Open { sent, stored, flow } => {
-                let credit = flow.map_or(CREDIT_BEFORE_FIRST_ANSWER, |f| f * WINDOWS_OUTSTANDING);
+                let credit = flow
+                    .map_or(CREDIT_BEFORE_FIRST_ANSWER, |f| f.saturating_mul(WINDOWS_OUTSTANDING));
                 sent - stored < credit
             }
             Batch::Ending { .. } => false,
@@ -153,24 +144,11 @@ impl Session {
             (false, _) => Op::Append,
         };
         self.batch = if last {
-            Batch::Ending {
-                sent: number,
-                stored,
-            }
+            Batch::Ending { sent: number, stored }
         } else {
-            Batch::Open {
-                sent: number,
-                stored,
-                flow,
-            }
+            Batch::Open { sent: number, stored, flow }
         };
-        Append {
-            batch: self.id,
-            number,
-            op,
-            expected,
-            message: Some(message),
-        }
+        Append { batch: self.id, number, op, expected, message: Some(message) }
     }
 
     /// Ends an open batch whose last message is sent already.
@@ -179,13 +157,7 @@ impl Session {
             return None;
         };
         self.batch = Batch::Ending { sent, stored };
-        Some(Append {
-            batch: self.id,
-            number: sent + 1,
-            op: Op::End,
-            expected: 0,
-            message: None,
-        })
+        Some(Append { batch: self.id, number: sent + 1, op: Op::End, expected: 0, message: None })
     }
 
     /// How many more messages are stored; `stored_up_to` is the ledger's last known sequence.
@@ -195,13 +167,8 @@ impl Session {
         }
         match reply.kind {
             ReplyKind::Flow { number, flow } => self.on_flow(number, flow),
-            ReplyKind::Gap => Err(Ended::Refused(
-                "a message of the batch was missing".to_owned(),
-            )),
-            ReplyKind::Error {
-                code: WRONG_LAST_SEQUENCE,
-                ..
-            } => Err(Ended::Fenced),
+            ReplyKind::Gap => Err(Ended::Refused("a message of the batch was missing".to_owned())),
+            ReplyKind::Error { code: WRONG_LAST_SEQUENCE, .. } => Err(Ended::Fenced),
             ReplyKind::Error { code, description } => {
                 Err(Ended::Refused(format!("{description} (error {code})")))
             }
@@ -219,9 +186,7 @@ impl Session {
             Batch::None => return Err(Ended::Stale),
         };
         if number > sent {
-            return Err(Ended::Refused(
-                "an acknowledgement of what was not sent".to_owned(),
-            ));
+            return Err(Ended::Refused("an acknowledgement of what was not sent".to_owned()));
         }
         let more = number.saturating_sub(*stored);
         *stored += more;
@@ -240,12 +205,10 @@ impl Session {
         };
         let count = count.unwrap_or(1);
         if count != sent {
-            return Err(Ended::Refused(format!(
-                "{count} of {sent} messages are stored"
-            )));
+            return Err(Ended::Refused(format!("{count} of {sent} messages are stored")));
         }
         let more = sent - stored;
-        if sequence != stored_up_to + more {
+        if sequence != stored_up_to.saturating_add(more) {
             return Err(Ended::Fenced);
         }
         self.batch = Batch::None;

@@ -1,0 +1,54 @@
+//! What the integration tests stand on: real servers, the worker as a process, a client that can
+//! send any bytes, and a model that knows what the ledger must hold. Nothing here sees the inside
+//! of the worker.
+
+pub mod compare;
+pub mod gate;
+pub mod http;
+pub mod identity;
+pub mod json;
+pub mod ledger;
+pub mod load;
+pub mod model;
+pub mod raw;
+pub mod server;
+pub mod streams;
+pub mod world;
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// Far beyond what anything here takes: a test that waits this long has failed.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Asks `probe` until it has an answer; fails the test, saying what was awaited, at the deadline.
+pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(answer) = probe() {
+            return answer;
+        }
+        assert!(started.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits for a condition.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// A port of 127.0.0.1 that nothing listens on: below the ephemeral range, so that no outgoing
+/// connection takes it while a server is down between two starts.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = 12_000 + (std::process::id().wrapping_mul(61).wrapping_add(turn)) % 18_000;
+        let port = u16::try_from(port).unwrap();
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
