@@ -74,6 +74,9 @@ fn input(r: &mut Reader) -> Input {
     }
 }
 
+/// The scope stands in a header of every entry, and a header block is at most 65,535 bytes.
+const SCOPE_PARTS_MAX: usize = 16;
+
 fn key(r: &mut Reader) -> Key {
     let sources = ["header:Idempotency-Key", "json:/idempotency_key"];
     let missing = [("reject", MissingKey::Reject), ("forward", MissingKey::Forward)];
@@ -85,6 +88,15 @@ fn key(r: &mut Reader) -> Key {
     };
     refuse_repeats(r, "key.from", &key.from);
     refuse_repeats(r, "key.scope", &key.scope);
+    if key.scope.len() > SCOPE_PARTS_MAX {
+        let found = format!("{} parts", key.scope.len());
+        r.refuse(
+            "key.scope",
+            &found,
+            "too many",
+            "at most 16, so that a dead letter can carry them",
+        );
+    }
     key
 }
 
