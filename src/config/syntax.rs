@@ -212,7 +212,10 @@ fn is_host_and_port(address: &str) -> bool {
 /// A server's address as it may be shown: what is, or may be, a password or token is `***`.
 pub(super) fn masked(server: &str) -> String {
     // Anything else before a `://` may be a user name whose password begins with slashes.
-    let is_scheme = |text: &str| ["nats", "tls", "ws", "wss"].contains(&text);
+    let is_scheme = |text: &str| match server.contains('@') {
+        true => ["nats", "tls", "ws", "wss"].contains(&text),
+        false => text.chars().all(|c| c.is_ascii_alphanumeric()),
+    };
     let (scheme, rest) = match server.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => (format!("{scheme}://"), rest),
         _ => (String::new(), server),

@@ -329,10 +329,20 @@ fn dead_letter(
     message
 }
 
-/// Control characters, which no header value may hold, become U+FFFD; at most 8 KiB are kept.
+/// Longest subject or detail in a header: a bare dead letter must fit any ledger.
+const HEADER_VALUE_BYTES_MAX: usize = 4096;
+
+/// Control characters, which no header value may hold, become U+FFFD; the end is cut off if need be.
 fn as_header_value(text: &str) -> String {
-    let clean = text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c });
-    clean.take(8192 / 4).collect()
+    let mut value = String::new();
+    for c in text.chars() {
+        let c = if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        if value.len() + c.len_utf8() > HEADER_VALUE_BYTES_MAX {
+            break;
+        }
+        value.push(c);
+    }
+    value
 }
 
 /// The marker that closes a stretch of duplicates.

@@ -16,7 +16,7 @@ use crate::gate::source::{TimeNs, parse_rfc3339};
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A dead letter without payload and publisher's headers, or a `leading` entry, may have so many bytes.
-const MESSAGE_BYTES_MIN: i64 = 128 << 10;
+const MESSAGE_BYTES_MIN: i64 = 20_000;
 /// After so long a work queue delivers again what was not acknowledged.
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// The server's code for a stream name that somebody else just took.

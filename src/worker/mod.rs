@@ -154,6 +154,9 @@ impl Worker {
                     self.pause(self.config.ha.takeover / 4).await;
                 }
                 Err(error) => {
+                    if let Some(denied) = leasing.denied() {
+                        return Err(ApiError::Denied(denied).into());
+                    }
                     self.wait_for(&error.to_string());
                     self.pause(waiting.next()).await;
                     // Somebody may have deleted the bucket.
