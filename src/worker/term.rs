@@ -83,7 +83,7 @@ impl Worker {
                 }
             };
             self.metrics.set_leading(true);
-            match pump.run(&holding.lost, TERM_MAX, &mut memory).await? {
+            match pump.run(&holding.lost, &mut memory).await? {
                 End::Stopped | End::LeaseLost => return Ok(()),
                 End::TermOver => led_since = None,
                 End::Denied(why) => anyhow::bail!(why),
@@ -134,7 +134,9 @@ impl Worker {
                 .message_bytes_max()
                 .min(ledger.message_bytes_max().unwrap_or(usize::MAX)),
         };
-        Pump::new(self, connection, recovered.cursors, limits, memory).await
+        let led = led_since.map_or(Duration::ZERO, |since| since.elapsed());
+        let term_left = TERM_MAX.saturating_sub(led);
+        Pump::new(self, connection, recovered.cursors, limits, (memory, term_left)).await
     }
 
     /// Other places for the key would forget every live one.

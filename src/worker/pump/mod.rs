@@ -1,5 +1,7 @@
 //! The loop: wait for the next event, hand it to the engine, do what it says.
 
+mod commands;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,30 +9,28 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::committer::Committer;
-use super::input::{Decoded, Input};
-use super::term::Memory;
-use super::{Trouble, Worker, clock};
 use crate::gate::action;
 use crate::gate::cursor::Cursors;
 use crate::gate::digest::Digest;
 use crate::gate::engine::session::Reply;
-use crate::gate::engine::{Cause, Command, Commit, Engine, Event, Outcome, Setting, Settled};
-use crate::gate::entry::{self, Entry, Limits};
-use crate::gate::source::TimeNs;
+use crate::gate::engine::{Commit, Engine, Event, Setting};
+use crate::gate::entry::Limits;
 use crate::http::Status;
 use crate::nats::connect::Connection;
-use crate::nats::feed::{self, Ack, Feed};
+use crate::nats::feed::{Ack, Feed};
 use crate::nats::ledger::{self, LedgerReplies, LedgerSession};
-use crate::nats::raw;
 use crate::table::{KeyTable, TableError};
+use crate::worker::committer::Committer;
+use crate::worker::input::{Decoded, Input};
+use crate::worker::term::Memory;
+use crate::worker::{Trouble, Worker, clock};
 
 /// The ledger answers within this, or the outcome counts as unknown.
 const LEDGER_DEADLINE: Duration = Duration::from_secs(5);
 /// After the last action at hand, while the stream is said to hold more.
 const PAUSE_AFTER: Duration = Duration::from_millis(2);
 /// Stands for the cause that the feed itself gives.
-pub(super) const FEED: &str = "feed";
+pub(in crate::worker) const FEED: &str = "feed";
 const TICK: Duration = Duration::from_millis(500);
 /// What is in flight at a stop is waited for so long.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
@@ -98,6 +98,8 @@ pub struct Pump<'a> {
     draining_since: Option<Instant>,
     /// The ledger's side is not in doubt: what is in flight is settled before the recovery.
     feed_ended: bool,
+    /// Another `leading` entry is due then.
+    term_ends: Instant,
     /// No more input in this term.
     term_over: bool,
     /// Sequences that the input dropped before the one named, and how many; counted when that is settled.
@@ -110,12 +112,12 @@ type Anchor = Option<(u64, i64)>;
 type OriginalRead = Result<Option<Option<Digest>>, Trouble>;
 
 impl<'a> Pump<'a> {
-    pub(super) async fn new(
+    pub(in crate::worker) async fn new(
         worker: &'a Worker,
         connection: &Connection,
         cursors: Cursors,
         limits: Limits,
-        memory: &Memory,
+        (memory, term_left): (&Memory, Duration),
     ) -> Result<Self, Trouble> {
         let broken = |error: &dyn std::fmt::Display| Trouble::Wait(error.to_string());
         let (session, replies) =
@@ -163,22 +165,21 @@ impl<'a> Pump<'a> {
             settled_any: false,
             draining_since: None,
             feed_ended: false,
+            term_ends: clock::monotonic() + term_left,
             term_over: false,
             missed: BTreeMap::new(),
         })
     }
 
     /// Runs until something ends it.
-    pub(super) async fn run(
+    pub(in crate::worker) async fn run(
         mut self,
         lost: &CancellationToken,
-        term_max: Duration,
         memory: &mut Memory,
     ) -> anyhow::Result<End> {
         if memory.unproven.is_none() {
             self.worker.health.set(Status::Leading);
         }
-        let begun = clock::monotonic();
         let mut tick = tokio::time::interval(TICK);
         let end = loop {
             let happened = self.wait(lost, &mut tick).await;
@@ -187,13 +188,6 @@ impl<'a> Pump<'a> {
                 Ok(Some(end)) => break end,
                 Err(Halt::Recover(cause, why)) => break self.to_recovery(cause, why),
                 Err(Halt::Stop(error)) => return Err(error),
-            }
-            if begun.elapsed() > term_max && !self.term_over {
-                self.term_over = true;
-                self.on(Event::Pause).await.ok();
-            }
-            if self.term_over && self.engine.is_settled() {
-                break End::TermOver;
             }
         };
         Ok(self.close(end, memory).await)
@@ -279,6 +273,9 @@ impl<'a> Pump<'a> {
         if self.feed_ended && self.draining_since.is_none() && self.engine.is_settled() {
             return Err(Halt::Recover(FEED, String::new()));
         }
+        if self.term_over && self.engine.is_settled() {
+            return Ok(Some(End::TermOver));
+        }
         let drained = self
             .draining_since
             .is_some_and(|since| self.engine.is_settled() || since.elapsed() > DRAIN_MAX);
@@ -346,162 +343,14 @@ impl<'a> Pump<'a> {
         if self.engine.awaits_ledger() && waited > LEDGER_DEADLINE / 5 {
             self.on(Event::Pause).await?;
         }
+        if !self.term_over && clock::monotonic() > self.term_ends {
+            self.term_over = true;
+            self.on(Event::Pause).await?;
+        }
         self.anchor();
         let stats = self.worker.table.stats();
         self.worker.metrics.set_table(stats.keys, stats.bytes);
         self.on(Event::Clock(clock::wall_ns())).await
-    }
-
-    async fn on(&mut self, event: Event) -> Result<(), Halt> {
-        if !self.engine.awaits_ledger() {
-            self.last_progress = clock::monotonic();
-        }
-        for command in self.engine.on(event) {
-            self.carry_out(command).await?;
-        }
-        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
-        Ok(())
-    }
-
-    async fn carry_out(&mut self, command: Command) -> Result<(), Halt> {
-        match command {
-            Command::Append(append) => {
-                let sent = tokio::time::timeout(LEDGER_DEADLINE, self.session.send(append)).await;
-                let sent =
-                    sent.map_err(|_| Halt::Recover("ledger_session", "it is stuck".to_owned()))?;
-                sent.map_err(|error| Halt::Recover("ledger_session", error.to_string()))?;
-            }
-            Command::Commit(commit) => self.committer.commit(commit),
-            Command::Settle(settled) => self.settle(settled),
-            Command::Redelivered(sequences) => {
-                self.worker.metrics.redeliveries(sequences.len() as u64);
-                let acks = sequences.into_iter().filter_map(|s| Some((s, self.acks.remove(&s)?)));
-                let acks = acks.collect();
-                self.acknowledge(acks);
-            }
-            Command::ReadOriginal(sequence) => self.read_original(sequence),
-            Command::AwaitClock(source) => self.await_clock(&source),
-            Command::ClockCaughtUp => {
-                tracing::info!("the clock has caught up");
-                self.worker.health.set(Status::Leading);
-            }
-            Command::Recover(Cause::Fenced) => {
-                let why = "another writer took a sequence of the ledger".to_owned();
-                return Err(Halt::Recover("fenced", why));
-            }
-            Command::Recover(Cause::Refused(why)) => {
-                return Err(self.refused(&why));
-            }
-            Command::Recover(Cause::InputChanged) => {
-                let why = "its sequences went back".to_owned();
-                return Err(Halt::Recover("input_changed", why));
-            }
-        }
-        Ok(())
-    }
-
-    /// An append that the server forbids shows as a gap in the batch, or as silence.
-    fn refused(&self, why: &str) -> Halt {
-        let denied = self.connection.denied();
-        match denied.filter(|text| text.contains(&format!("\"{}.", self.worker.config.name))) {
-            Some(denied) => Halt::Stop(anyhow::anyhow!("the ledger can't be written: {denied}")),
-            None => Halt::Recover("ledger_refused", format!("the ledger refused an append: {why}")),
-        }
-    }
-
-    fn await_clock(&self, source: &crate::gate::source::Source) {
-        let why = format!(
-            "the source time of action {source} is more than retention.clock_skew ahead of this \
-             machine's clock; judging it would expire every key at once. Correct the clocks of this \
-             machine and of the NATS server; or raise retention.clock_skew; or delete the message from \
-             the stream, and start the gate again"
-        );
-        self.worker.wait_for(&why);
-    }
-
-    /// What is irrevocable may be shown: acknowledged, counted.
-    fn settle(&mut self, settled: Settled) {
-        if !self.settled_any && self.draining_since.is_none() {
-            self.worker.health.set(Status::Leading);
-        }
-        self.settled_any = true;
-        let metrics = &self.worker.metrics;
-        metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));
-        metrics.set_ledger_sequence(settled.ledger_sequence);
-        self.worker.count(&settled.outcomes);
-        let Some((last, ..)) = settled.outcomes.last().copied() else {
-            return;
-        };
-        metrics.set_input_sequence(last);
-        let later = self.missed.split_off(&last.saturating_add(1));
-        for (before, missed) in std::mem::replace(&mut self.missed, later) {
-            metrics.input_missed(missed);
-            tracing::warn!(
-                missed,
-                before,
-                "the input stream dropped messages before they were judged"
-            );
-        }
-        let later = self.acks.split_off(&last.saturating_add(1));
-        let settled = std::mem::replace(&mut self.acks, later);
-        self.acknowledge(settled.into_iter().collect());
-    }
-
-    /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, and is known as judged.
-    fn acknowledge(&self, acks: Vec<(u64, Ack)>) {
-        if acks.is_empty() {
-            return;
-        }
-        let connection = self.connection.clone();
-        let stream = self.worker.config.input.stream.clone();
-        tokio::spawn(async move {
-            for (sequence, ack) in acks {
-                if let Err(error) = feed::acknowledge(&connection, &stream, sequence, ack).await {
-                    tracing::warn!(%error, sequence, "judged messages were not acknowledged");
-                    return;
-                }
-            }
-        });
-    }
-
-    fn read_original(&self, sequence: u64) {
-        let (connection, answer) = (self.connection.clone(), self.originals.0.clone());
-        let ledger = self.worker.config.ledger_stream();
-        let (name, rules) = (self.worker.config.name.clone(), self.worker.rules.clone());
-        tokio::spawn(async move {
-            let original = match raw::get(&connection, &ledger, sequence).await {
-                Err(error) => Err(error.into()),
-                Ok(None) => Ok(None),
-                Ok(Some(entry)) => {
-                    original_digest(&name, &rules, &entry).map(|digest| Some(Some(digest)))
-                }
-            };
-            // The loop may have ended meanwhile; then nobody waits for it.
-            answer.send(original.map(|o| o.map(Option::flatten))).await.ok();
-        });
-    }
-
-    /// Learns the server time of the entry that the table stands on, now and then.
-    fn anchor(&mut self) {
-        let at = self.engine.committed().ledger.sequence;
-        if self.anchoring || at == self.anchored {
-            return;
-        }
-        self.anchoring = true;
-        let (connection, answer) = (self.connection.clone(), self.anchors.0.clone());
-        let ledger = self.worker.config.ledger_stream();
-        tokio::spawn(async move {
-            let entry = raw::get(&connection, &ledger, at).await.ok().flatten();
-            answer.send(entry.map(|entry| (entry.sequence, entry.time_ns))).await.ok();
-        });
-    }
-
-    fn on_anchor(&mut self, anchor: Anchor) {
-        self.anchoring = false;
-        if let Some((sequence, time_ns)) = anchor {
-            self.anchored = sequence;
-            self.engine.anchor(sequence, time_ns);
-        }
     }
 
     /// Ends the parts, in an order that leaves nothing behind.
@@ -532,45 +381,5 @@ impl<'a> Pump<'a> {
             }
             end => end,
         }
-    }
-}
-
-fn original_digest(
-    name: &str,
-    rules: &crate::gate::rules::Rules,
-    found: &raw::RawMessage,
-) -> Result<Option<Digest>, Trouble> {
-    let headers = found.headers.clone().unwrap_or_default();
-    let subject = found.subject.strip_prefix(&format!("{name}.accepted."));
-    let entry = entry::decode(name, &found.subject, &headers, &found.payload);
-    match (subject, entry) {
-        (Some(subject), Ok(Entry::Accepted { .. })) => {
-            Ok(action::digest(subject, &found.payload, rules))
-        }
-        _ => Err(Trouble::Stop(anyhow::anyhow!(
-            "ledger entry {} is not the accepted action that the key table knows there: the ledger is \
-             not the one that the table has applied. Restore the right ledger stream.",
-            found.sequence
-        ))),
-    }
-}
-
-impl Worker {
-    /// Counts positions that are in the ledger and in the table.
-    pub(super) fn count(&self, outcomes: &[(u64, TimeNs, Outcome)]) {
-        let (mut accepted, mut duplicates) = (0, 0);
-        let now_ns = clock::wall_ns();
-        let mut seconds = Vec::with_capacity(outcomes.len());
-        for (_, time_ns, outcome) in outcomes {
-            match outcome {
-                Outcome::Accepted => accepted += 1,
-                Outcome::Duplicate => duplicates += 1,
-                Outcome::Rejected(reason) => self.metrics.rejected(*reason, 1),
-            }
-            seconds.push(now_ns.saturating_sub(*time_ns) as f64 / 1e9);
-        }
-        self.metrics.accepted(accepted);
-        self.metrics.duplicates(duplicates);
-        self.metrics.decision_durations(&seconds);
     }
 }

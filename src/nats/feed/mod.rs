@@ -8,6 +8,8 @@
 //! one kind its task panics. So after a break the next messages are read one by one and whole, until past
 //! the place; only our own reading of the bytes says what is malformed, never the break itself.
 
+mod place;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +18,15 @@ use futures::{FutureExt, StreamExt};
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::api::ApiError;
-use super::connect::Connection;
-use super::raw::{self, RawMessage};
-use super::setup;
+use self::place::{Place, matches};
 use crate::config::Config;
 use crate::gate::action::RawAction;
 use crate::gate::headers::Headers;
-use crate::gate::source::{Source, TimeNs};
+use crate::gate::source::Source;
+use crate::nats::api::ApiError;
+use crate::nats::connect::Connection;
+use crate::nats::raw::{self, RawMessage};
+use crate::nats::setup;
 
 /// Messages a pull asks for; two pulls may be outstanding.
 const PULL_MESSAGES: u64 = 2048;
@@ -133,15 +136,6 @@ struct Pull {
     inbox: String,
     outstanding: u64,
     delivered: u64,
-}
-
-/// Where a delivery stands, from its reply subject.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    sequence: u64,
-    delivery: u64,
-    time_ns: TimeNs,
-    pending: u64,
 }
 
 impl Feed {
@@ -421,36 +415,6 @@ fn plain_headers(message: &Message) -> Option<Headers> {
     Headers::from_library(pairs.collect(), block)
 }
 
-impl Place {
-    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<stream seq>.<delivery>.<time>.<pending>`.
-    fn read(reply: &str) -> Option<Self> {
-        let rest = reply.strip_prefix("$JS.ACK.")?;
-        let tokens = rest.split('.').count();
-        let mut parts = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
-        let mut number = || parts.next()?.parse().ok();
-        Some(Self {
-            sequence: number()?,
-            delivery: number()?,
-            time_ns: i64::try_from(number()?).ok()?,
-            pending: number()?,
-        })
-    }
-}
-
-/// Whether the subject filter takes `subject` (NATS wildcards).
-fn matches(filter: &str, subject: &str) -> bool {
-    let mut tokens = subject.split('.');
-    for wanted in filter.split('.') {
-        match (wanted, tokens.next()) {
-            (">", Some(_)) => return true,
-            ("*", Some(_)) => {}
-            (wanted, Some(token)) if wanted == token => {}
-            _ => return false,
-        }
-    }
-    tokens.next().is_none()
-}
-
 /// Acknowledges a committed action. An acknowledgement is only sent; a deletion is waited for.
 pub async fn acknowledge(
     connection: &Connection,
@@ -466,28 +430,5 @@ pub async fn acknowledge(
             let sent = connection.client.publish(reply, "+ACK".into()).await;
             sent.map_err(|error| ApiError::Unavailable { subject, why: error.to_string() })
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_in_both_forms_of_the_reply() {
-        let place = Place { sequence: 20, delivery: 10, time_ns: 1_500_000_000_000, pending: 3 };
-        assert_eq!(Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"), Some(place));
-        let long = "$JS.ACK.hub.ACCHASH.ACTIONS.oncegate.1.20.10.1500000000000.3.tok";
-        assert_eq!(Place::read(long), Some(place));
-        assert_eq!(Place::read("_INBOX.a.b"), None);
-    }
-
-    #[test]
-    fn filters() {
-        assert!(matches("actions.>", "actions.a.b"));
-        assert!(!matches("actions.>", "actions"));
-        assert!(matches("a.*.c", "a.b.c"));
-        assert!(!matches("a.*", "a.b.c"));
-        assert!(matches(">", "a"));
     }
 }

@@ -1,0 +1,69 @@
+//! Where a delivery stands, and what a subject filter takes.
+
+use crate::gate::source::TimeNs;
+
+/// Where a delivery stands, from its reply subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Stream sequence.
+    pub sequence: u64,
+    /// Delivery sequence of the consumer.
+    pub delivery: u64,
+    /// When the stream stored it.
+    pub time_ns: TimeNs,
+    /// Messages behind it.
+    pub pending: u64,
+}
+
+impl Place {
+    /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<stream seq>.<delivery>.<time>.<pending>`.
+    pub(super) fn read(reply: &str) -> Option<Self> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let tokens = rest.split('.').count();
+        let mut parts = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
+        let mut number = || parts.next()?.parse().ok();
+        Some(Self {
+            sequence: number()?,
+            delivery: number()?,
+            time_ns: i64::try_from(number()?).ok()?,
+            pending: number()?,
+        })
+    }
+}
+
+/// Whether the subject filter takes `subject` (NATS wildcards).
+pub(super) fn matches(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_both_forms_of_the_reply() {
+        let place = Place { sequence: 20, delivery: 10, time_ns: 1_500_000_000_000, pending: 3 };
+        assert_eq!(Place::read("$JS.ACK.ACTIONS.oncegate.1.20.10.1500000000000.3"), Some(place));
+        let long = "$JS.ACK.hub.ACCHASH.ACTIONS.oncegate.1.20.10.1500000000000.3.tok";
+        assert_eq!(Place::read(long), Some(place));
+        assert_eq!(Place::read("_INBOX.a.b"), None);
+    }
+
+    #[test]
+    fn filters() {
+        assert!(matches("actions.>", "actions.a.b"));
+        assert!(!matches("actions.>", "actions"));
+        assert!(matches("a.*.c", "a.b.c"));
+        assert!(!matches("a.*", "a.b.c"));
+        assert!(matches(">", "a"));
+    }
+}

@@ -1,0 +1,207 @@
+//! Does what the engine says.
+
+use super::{Anchor, Halt, LEDGER_DEADLINE, Pump};
+use crate::gate::action;
+use crate::gate::digest::Digest;
+use crate::gate::engine::{Cause, Command, Event, Outcome, Settled};
+use crate::gate::entry::{self, Entry};
+use crate::gate::rules::Rules;
+use crate::gate::source::{Source, TimeNs};
+use crate::http::Status;
+use crate::nats::feed::{self, Ack};
+use crate::nats::raw;
+use crate::worker::{Trouble, Worker, clock};
+
+impl Pump<'_> {
+    pub(super) async fn on(&mut self, event: Event) -> Result<(), Halt> {
+        if !self.engine.awaits_ledger() {
+            self.last_progress = clock::monotonic();
+        }
+        for command in self.engine.on(event) {
+            self.carry_out(command).await?;
+        }
+        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
+        Ok(())
+    }
+
+    async fn carry_out(&mut self, command: Command) -> Result<(), Halt> {
+        match command {
+            Command::Append(append) => {
+                let sent = tokio::time::timeout(LEDGER_DEADLINE, self.session.send(append)).await;
+                let sent =
+                    sent.map_err(|_| Halt::Recover("ledger_session", "it is stuck".to_owned()))?;
+                sent.map_err(|error| Halt::Recover("ledger_session", error.to_string()))?;
+            }
+            Command::Commit(commit) => self.committer.commit(commit),
+            Command::Settle(settled) => self.settle(settled),
+            Command::Redelivered(sequences) => {
+                self.worker.metrics.redeliveries(sequences.len() as u64);
+                let acks = sequences.into_iter().filter_map(|s| Some((s, self.acks.remove(&s)?)));
+                let acks = acks.collect();
+                self.acknowledge(acks);
+            }
+            Command::ReadOriginal(sequence) => self.read_original(sequence),
+            Command::AwaitClock(source) => self.await_clock(&source),
+            Command::ClockCaughtUp => {
+                tracing::info!("the clock has caught up");
+                self.worker.health.set(Status::Leading);
+            }
+            Command::Recover(Cause::Fenced) => {
+                let why = "another writer took a sequence of the ledger".to_owned();
+                return Err(Halt::Recover("fenced", why));
+            }
+            Command::Recover(Cause::Refused(why)) => {
+                return Err(self.refused(&why));
+            }
+            Command::Recover(Cause::InputChanged) => {
+                let why = "its sequences went back".to_owned();
+                return Err(Halt::Recover("input_changed", why));
+            }
+        }
+        Ok(())
+    }
+
+    /// An append that the server forbids shows as a gap in the batch, or as silence.
+    pub(super) fn refused(&self, why: &str) -> Halt {
+        let denied = self.connection.denied();
+        match denied.filter(|text| text.contains(&format!("\"{}.", self.worker.config.name))) {
+            Some(denied) => Halt::Stop(anyhow::anyhow!("the ledger can't be written: {denied}")),
+            None => Halt::Recover("ledger_refused", format!("the ledger refused an append: {why}")),
+        }
+    }
+
+    fn await_clock(&self, source: &Source) {
+        let why = format!(
+            "the source time of action {source} is more than retention.clock_skew ahead of this \
+             machine's clock; judging it would expire every key at once. Correct the clocks of this \
+             machine and of the NATS server; or raise retention.clock_skew; or delete the message from \
+             the stream, and start the gate again"
+        );
+        self.worker.wait_for(&why);
+    }
+
+    /// What is irrevocable may be shown: acknowledged, counted.
+    fn settle(&mut self, settled: Settled) {
+        if !self.settled_any && self.draining_since.is_none() {
+            self.worker.health.set(Status::Leading);
+        }
+        self.settled_any = true;
+        let metrics = &self.worker.metrics;
+        metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));
+        metrics.set_ledger_sequence(settled.ledger_sequence);
+        self.worker.count(&settled.outcomes);
+        let Some((last, ..)) = settled.outcomes.last().copied() else {
+            return;
+        };
+        metrics.set_input_sequence(last);
+        let later = self.missed.split_off(&last.saturating_add(1));
+        for (before, missed) in std::mem::replace(&mut self.missed, later) {
+            metrics.input_missed(missed);
+            tracing::warn!(
+                missed,
+                before,
+                "the input stream dropped messages before they were judged"
+            );
+        }
+        let later = self.acks.split_off(&last.saturating_add(1));
+        let settled = std::mem::replace(&mut self.acks, later);
+        self.acknowledge(settled.into_iter().collect());
+    }
+
+    /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, and is known as judged.
+    fn acknowledge(&self, acks: Vec<(u64, Ack)>) {
+        if acks.is_empty() {
+            return;
+        }
+        let connection = self.connection.clone();
+        let stream = self.worker.config.input.stream.clone();
+        tokio::spawn(async move {
+            for (sequence, ack) in acks {
+                if let Err(error) = feed::acknowledge(&connection, &stream, sequence, ack).await {
+                    tracing::warn!(%error, sequence, "judged messages were not acknowledged");
+                    return;
+                }
+            }
+        });
+    }
+
+    fn read_original(&self, sequence: u64) {
+        let (connection, answer) = (self.connection.clone(), self.originals.0.clone());
+        let ledger = self.worker.config.ledger_stream();
+        let (name, rules) = (self.worker.config.name.clone(), self.worker.rules.clone());
+        tokio::spawn(async move {
+            let original = match raw::get(&connection, &ledger, sequence).await {
+                Err(error) => Err(error.into()),
+                Ok(None) => Ok(None),
+                Ok(Some(entry)) => {
+                    original_digest(&name, &rules, &entry).map(|digest| Some(Some(digest)))
+                }
+            };
+            // The loop may have ended meanwhile; then nobody waits for it.
+            answer.send(original.map(|o| o.map(Option::flatten))).await.ok();
+        });
+    }
+
+    /// Learns the server time of the entry that the table stands on, now and then.
+    pub(super) fn anchor(&mut self) {
+        let at = self.engine.committed().ledger.sequence;
+        if self.anchoring || at == self.anchored {
+            return;
+        }
+        self.anchoring = true;
+        let (connection, answer) = (self.connection.clone(), self.anchors.0.clone());
+        let ledger = self.worker.config.ledger_stream();
+        tokio::spawn(async move {
+            let entry = raw::get(&connection, &ledger, at).await.ok().flatten();
+            answer.send(entry.map(|entry| (entry.sequence, entry.time_ns))).await.ok();
+        });
+    }
+
+    pub(super) fn on_anchor(&mut self, anchor: Anchor) {
+        self.anchoring = false;
+        if let Some((sequence, time_ns)) = anchor {
+            self.anchored = sequence;
+            self.engine.anchor(sequence, time_ns);
+        }
+    }
+}
+
+fn original_digest(
+    name: &str,
+    rules: &Rules,
+    found: &raw::RawMessage,
+) -> Result<Option<Digest>, Trouble> {
+    let headers = found.headers.clone().unwrap_or_default();
+    let subject = found.subject.strip_prefix(&format!("{name}.accepted."));
+    let entry = entry::decode(name, &found.subject, &headers, &found.payload);
+    match (subject, entry) {
+        (Some(subject), Ok(Entry::Accepted { .. })) => {
+            Ok(action::digest(subject, &found.payload, rules))
+        }
+        _ => Err(Trouble::Stop(anyhow::anyhow!(
+            "ledger entry {} is not the accepted action that the key table knows there: the ledger is \
+             not the one that the table has applied. Restore the right ledger stream.",
+            found.sequence
+        ))),
+    }
+}
+
+impl Worker {
+    /// Counts positions that are in the ledger and in the table.
+    pub(in crate::worker) fn count(&self, outcomes: &[(u64, TimeNs, Outcome)]) {
+        let (mut accepted, mut duplicates) = (0, 0);
+        let now_ns = clock::wall_ns();
+        let mut seconds = Vec::with_capacity(outcomes.len());
+        for (_, time_ns, outcome) in outcomes {
+            match outcome {
+                Outcome::Accepted => accepted += 1,
+                Outcome::Duplicate => duplicates += 1,
+                Outcome::Rejected(reason) => self.metrics.rejected(*reason, 1),
+            }
+            seconds.push(now_ns.saturating_sub(*time_ns) as f64 / 1e9);
+        }
+        self.metrics.accepted(accepted);
+        self.metrics.duplicates(duplicates);
+        self.metrics.decision_durations(&seconds);
+    }
+}
