@@ -77,11 +77,16 @@ impl Worker {
         name: &str,
     ) -> Result<setup::StreamInfo, Trouble> {
         let info = setup::stream_info(connection, name).await?;
-        info.ok_or_else(|| {
-            Trouble::Stop(anyhow::anyhow!(
-                "the stream {name} is gone: somebody deleted it. Restore it, or start the gate again to \
-                 have it made anew (it then refuses a ledger that does not fit its key table)."
-            ))
+        info.ok_or_else(|| match name == self.config.input.stream {
+            // Between deleting an input stream and making it anew there is a moment without one.
+            true => Trouble::Wait(format!(
+                "the input stream {name} is gone; waiting until it is there again: restore it, make it \
+                 anew, or start the gate again to have it made"
+            )),
+            false => Trouble::Stop(anyhow::anyhow!(
+                "the ledger stream {name} is gone: somebody deleted it. Restore it; a ledger that is made \
+                 anew does not fit the key table, and is refused."
+            )),
         })
     }
 

@@ -38,8 +38,9 @@ pub(super) struct Memory {
     pub recoveries: u64,
     /// What the last engine had decided and not settled.
     pub unsettled: Vec<(u64, TimeNs, Outcome)>,
-    /// Why the last try settled nothing; until one does, the gate is not ready.
-    pub unproven: Option<String>,
+    /// The last try settled nothing: the gate is not ready before this one settles something, or has
+    /// been calm for a while.
+    pub unproven: bool,
 }
 
 impl Worker {
@@ -93,11 +94,10 @@ impl Worker {
                     self.metrics.recovery(cause);
                     if settled_any || memory.got_on {
                         waiting = Backoff::default();
-                        memory.unproven = None;
+                        memory.unproven = false;
                     } else {
-                        let why = format!("{cause}: {why}");
-                        self.wait_for(&why);
-                        memory.unproven = Some(why);
+                        self.wait_for(&format!("{cause}: {why}"));
+                        memory.unproven = true;
                         self.pause(waiting.next()).await;
                     }
                 }
@@ -112,7 +112,9 @@ impl Worker {
         led_since: &mut Option<std::time::Instant>,
         memory: &mut Memory,
     ) -> Result<Pump<'_>, Trouble> {
-        self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
+        if !matches!(self.health.status(), Status::Waiting(_)) {
+            self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
+        }
         let mut recovered = self.recover(connection).await?;
         if recovered.input_is_new {
             tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");

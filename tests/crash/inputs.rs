@@ -45,6 +45,28 @@ fn an_input_made_anew_under_the_running_worker() {
     world.check();
 }
 
+#[test]
+fn an_input_that_is_away_for_a_while() {
+    let mut world = World::started(Rules::default());
+    world.act("k", "1");
+    world.settle();
+    streams::delete(&mut world.client, "ACTIONS");
+    wait_until("the worker to notice", || {
+        world.gate.must_run();
+        world.gate.ready() == Some(503)
+    });
+    let (_, why) = world.gate.get("/readyz").unwrap();
+    assert!(why.contains("ACTIONS"), "{why}");
+    streams::create(&mut world.client, &streams::input_config(&json!({})));
+    world.input_is_new();
+    world.gate.wait_ready();
+    let again = world.act("k", "1");
+    let fresh = world.act("new", "1");
+    let report = world.check();
+    assert_eq!(report.verdict(again), Duplicate);
+    assert_eq!(report.verdict(fresh), Accepted);
+}
+
 fn make_input_anew(world: &mut World) {
     streams::delete(&mut world.client, "ACTIONS");
     streams::create(&mut world.client, &streams::input_config(&json!({})));

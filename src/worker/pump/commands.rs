@@ -82,9 +82,7 @@ impl Pump<'_> {
 
     /// What is irrevocable may be shown: acknowledged, counted.
     fn settle(&mut self, settled: Settled) {
-        if !self.settled_any && self.draining_since.is_none() {
-            self.worker.health.set(Status::Leading);
-        }
+        self.proves_itself();
         self.settled_any = true;
         let metrics = &self.worker.metrics;
         metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));

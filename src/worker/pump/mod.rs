@@ -32,6 +32,8 @@ const PAUSE_AFTER: Duration = Duration::from_millis(2);
 /// Stands for the cause that the feed itself gives.
 pub(in crate::worker) const FEED: &str = "feed";
 const TICK: Duration = Duration::from_millis(500);
+/// After a try that settled nothing, a new one without trouble for so long is ready.
+const CALM: Duration = Duration::from_secs(2);
 /// What is in flight at a stop is waited for so long.
 const DRAIN_MAX: Duration = Duration::from_secs(8);
 
@@ -95,6 +97,9 @@ pub struct Pump<'a> {
     pause_at: Option<Instant>,
     last_progress: Instant,
     settled_any: bool,
+    /// Fit to be called ready.
+    proven: bool,
+    begun: Instant,
     draining_since: Option<Instant>,
     /// The ledger's side is not in doubt: what is in flight is settled before the recovery.
     feed_ended: bool,
@@ -163,6 +168,8 @@ impl<'a> Pump<'a> {
             pause_at: None,
             last_progress: clock::monotonic(),
             settled_any: false,
+            proven: !memory.unproven,
+            begun: clock::monotonic(),
             draining_since: None,
             feed_ended: false,
             term_ends: clock::monotonic() + term_left,
@@ -177,7 +184,7 @@ impl<'a> Pump<'a> {
         lost: &CancellationToken,
         memory: &mut Memory,
     ) -> anyhow::Result<End> {
-        if memory.unproven.is_none() {
+        if self.proven {
             self.worker.health.set(Status::Leading);
         }
         let mut tick = tokio::time::interval(TICK);
@@ -347,10 +354,21 @@ impl<'a> Pump<'a> {
             self.term_over = true;
             self.on(Event::Pause).await?;
         }
+        if self.engine.is_settled() && self.engine.wants_input() && self.begun.elapsed() > CALM {
+            self.proves_itself();
+        }
         self.anchor();
         let stats = self.worker.table.stats();
         self.worker.metrics.set_table(stats.keys, stats.bytes);
         self.on(Event::Clock(clock::wall_ns())).await
+    }
+
+    /// Ready, if it was not.
+    fn proves_itself(&mut self) {
+        if !self.proven && self.draining_since.is_none() {
+            self.worker.health.set(Status::Leading);
+        }
+        self.proven = true;
     }
 
     /// Ends the parts, in an order that leaves nothing behind.
