@@ -1,9 +1,12 @@
 //! More than one worker for one gate.
 
+use serde_json::json;
+
+use crate::ledger_reaches;
 use crate::support::model::Rules;
 use crate::support::server::Server;
 use crate::support::world::World;
-use crate::support::{load, wait_until};
+use crate::support::{load, streams, wait_until};
 
 #[test]
 fn a_second_process_on_the_same_directory_is_refused() {
@@ -61,6 +64,28 @@ fn a_leader_that_was_frozen_writes_nothing_more() {
     world.publish_all(&load::mixed(2_000, "k", 20));
     world.check();
     assert!(world.gate.leads());
+}
+
+#[test]
+fn a_leader_frozen_in_the_middle_of_its_work_is_fenced() {
+    let mut world = World::with_input(Rules::default(), &json!({}));
+    let mut second = world.gate.twin();
+    for round in 0..3 {
+        world.publish_all(&load::mixed(10_000, "k", 24 + round));
+        let before = streams::last_sequence(&mut world.client, "ONCEGATE");
+        world.gate.spawn();
+        ledger_reaches(&mut world, before + 500);
+        world.gate.freeze();
+        second.start();
+        second.wait_leading();
+        ledger_reaches(&mut world, before + 1_500);
+        world.gate.thaw();
+        wait_until("the old leader to step down", || !world.gate.leads());
+        second.kill9();
+        world.gate.kill9();
+    }
+    world.gate.start();
+    world.check();
 }
 
 #[test]

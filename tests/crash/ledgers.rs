@@ -6,7 +6,7 @@ use crate::ledger_reaches;
 use crate::support::gate::Gate;
 use crate::support::model::Rules;
 use crate::support::raw::Outgoing;
-use crate::support::world::World;
+use crate::support::world::{World, action};
 use crate::support::{ledger, load, streams, wait_until};
 
 #[test]
@@ -85,4 +85,15 @@ fn duplicates_at_the_end_are_closed_by_a_marker() {
     assert!(report.entries_of("judged") >= 1);
     let last = ledger::last_named(&mut world.client, "ONCEGATE").unwrap();
     assert_eq!(last.sequence, 4);
+}
+
+#[test]
+fn a_long_stretch_of_duplicates_is_counted_whole() {
+    let mut world = World::with_input(Rules::default(), &json!({}));
+    world.act("k", "1");
+    world.publish_all(&vec![action("actions.pay", "k", "1.0"); 10_000]);
+    world.gate.start();
+    let report = world.check();
+    assert!(report.entries_of("judged") < 100, "markers are few");
+    assert_eq!(world.gate.metrics().duplicates(), 10_000.0);
 }
