@@ -83,6 +83,8 @@ pub fn main() -> ExitCode {
     };
     match execute(arguments.command, config) {
         Ok(status) => status,
+        // Whoever read the data has seen enough, as `head` does.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
             ExitCode::from(FAILED)
@@ -117,6 +119,11 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+    kind == Some(std::io::ErrorKind::BrokenPipe)
 }
 
 /// One line of data.
