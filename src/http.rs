@@ -120,12 +120,6 @@ impl Health {
     pub fn status(&self) -> Status {
         self.0.borrow().clone()
     }
-
-    /// For whoever waits for a change.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Status> {
-        self.0.subscribe()
-    }
 }
 
 /// Listens on `http.listen`.

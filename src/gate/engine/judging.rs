@@ -149,8 +149,8 @@ impl Engine {
         }
         let bytes = message.bytes();
         self.inflight_bytes += bytes;
-        let message = Some(message);
-        self.unsent.push_back(InFlight { message, fingerprint, entry, bytes, outcomes });
+        let in_flight = InFlight { fingerprint, entry, bytes, outcomes };
+        self.unsent.push_back((message, in_flight));
     }
 
     /// A marker for duplicates that no other entry closes.

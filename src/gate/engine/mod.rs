@@ -122,8 +122,6 @@ pub enum Cause {
 pub struct Setting {
     /// Subject prefix of the ledger.
     pub name: String,
-    /// The input stream.
-    pub input: Arc<str>,
     /// Today's rules; those of the `leading` entry in force.
     pub rules: Arc<Rules>,
     /// What the ledger can carry.
@@ -135,7 +133,6 @@ pub struct Setting {
 /// An entry that is judged and not yet committed.
 #[derive(Debug)]
 struct InFlight {
-    message: Option<Message>,
     fingerprint: u64,
     entry: Entry,
     bytes: usize,
@@ -161,7 +158,7 @@ pub struct Engine {
     head: Cursors,
     /// Keys of entries in flight, as the table will have them.
     overlay: HashMap<ActionKey, KeyRecord>,
-    unsent: VecDeque<InFlight>,
+    unsent: VecDeque<(Message, InFlight)>,
     sent: VecDeque<InFlight>,
     stored: VecDeque<InFlight>,
     committing: Option<Committing>,
@@ -258,7 +255,8 @@ impl Engine {
     /// recovered position are in the ledger, since a position is never judged differently.
     pub fn into_unsettled(self) -> Vec<(u64, TimeNs, Outcome)> {
         let committing = self.committing.into_iter().flat_map(|c| c.settled.outcomes);
-        let entries = self.stored.into_iter().chain(self.sent).chain(self.unsent);
+        let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
+        let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
         committing.chain(entries.flat_map(|entry| entry.outcomes)).chain(self.stretch).collect()
     }
 
@@ -283,16 +281,16 @@ impl Engine {
             self.close_stretch();
         }
         while self.session.has_credit() && self.sent_bytes < UNACKNOWLEDGED_BYTES_MAX {
-            let Some(mut next) = self.unsent.pop_front() else {
+            let Some((message, next)) = self.unsent.pop_front() else {
                 break;
             };
-            let last = pause && self.unsent.is_empty();
-            if let Some(message) = next.message.take() {
-                let expected = self.stored_up_to() + self.sent.len() as u64;
-                self.commands.push(Command::Append(self.session.append(message, expected, last)));
-            }
+            let expected = self.stored_up_to() + self.sent.len() as u64;
             self.sent_bytes += next.bytes;
             self.sent.push_back(next);
+            // Acks come by number, not by bytes: where the bytes are used up, only an end brings one.
+            let full = self.sent_bytes >= UNACKNOWLEDGED_BYTES_MAX;
+            let last = full || (pause && self.unsent.is_empty());
+            self.commands.push(Command::Append(self.session.append(message, expected, last)));
         }
         if pause && self.unsent.is_empty() {
             self.commands.extend(self.session.end().map(Command::Append));

@@ -143,7 +143,6 @@ impl<'a> Pump<'a> {
         worker.metrics.set_ledger_sequence(cursors.ledger.sequence);
         let setting = Setting {
             name: worker.config.name.clone(),
-            input,
             rules: worker.rules.clone(),
             limits,
             clock_skew_ns: i64::try_from(worker.config.retention.clock_skew.as_nanos())
