@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -11,6 +12,7 @@ use crate::config::Config;
 use crate::gate::entry;
 use crate::gate::headers::Headers;
 use crate::gate::source::{Source, rfc3339};
+use crate::nats::api::STREAM_NOT_FOUND;
 use crate::nats::raw::{self, RawMessage};
 
 /// Between two looks for more.
@@ -47,6 +49,10 @@ impl Rejections {
                     tracing::warn!(%error, "waiting for the server");
                     tokio::time::sleep(POLL).await;
                 }
+                Err(error) if error.code() == Some(STREAM_NOT_FOUND) => bail!(
+                    "there is no ledger stream {ledger} to read: `oncegate run` makes it when it first \
+                     runs; or is `name` another one here than there?"
+                ),
                 Err(error) => return Err(error.into()),
             }
         }

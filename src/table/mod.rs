@@ -114,7 +114,7 @@ pub enum TableError {
     },
     /// RocksDB could not do it.
     #[error(
-        "the key table in {path} failed at {doing}: {cause}. Check disk space, permissions and the \
+        "the key table at {path}: {doing} failed: {cause}. Check disk space, permissions and the \
          disk, then start again"
     )]
     Storage {
@@ -127,7 +127,7 @@ pub enum TableError {
     },
     /// A file or directory beside RocksDB could not be used.
     #[error(
-        "{path} failed at {doing}: {cause}. Check `table.path`, its permissions and the disk, then \
+        "the key table at {path}: {doing} failed: {cause}. Check `table.path`, its permissions and the disk, then \
          start again"
     )]
     Io {
