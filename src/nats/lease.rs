@@ -47,19 +47,39 @@ fn failed(error: impl std::error::Error + 'static) -> LeaseError {
     LeaseError(chain(&error))
 }
 
-/// Takes the lease if nobody has it, or if it is this instance's own: the lock on its table directory
-/// proves that whoever took it then is gone.
-pub async fn try_take(
-    connection: &Connection,
-    bucket: &str,
-    holder: &Holder,
-) -> Result<Tried, LeaseError> {
-    let bucket = connection.jetstream.get_key_value(bucket).await.map_err(failed)?;
+/// Where an instance tries for the lease.
+pub struct Candidate<'a> {
+    connection: &'a Connection,
+    bucket: &'a str,
+    holder: &'a Holder,
+    store: Option<Store>,
+}
+
+impl<'a> Candidate<'a> {
+    /// For this instance, in this bucket.
+    pub fn new(connection: &'a Connection, bucket: &'a str, holder: &'a Holder) -> Self {
+        Self { connection, bucket, holder, store: None }
+    }
+
+    /// Takes the lease if nobody has it, or if it is this instance's own: the lock on its table directory
+    /// proves that whoever took it then is gone.
+    pub async fn try_take(&mut self) -> Result<Tried, LeaseError> {
+        let store = match self.store.take() {
+            Some(store) => store,
+            None => self.connection.jetstream.get_key_value(self.bucket).await.map_err(failed)?,
+        };
+        let tried = take(&store, self.holder).await?;
+        self.store = Some(store);
+        Ok(tried)
+    }
+}
+
+async fn take(store: &Store, holder: &Holder) -> Result<Tried, LeaseError> {
     let value: bytes::Bytes = serde_json::json!(holder).to_string().into();
-    let entry = bucket.entry(KEY).await.map_err(failed)?;
+    let entry = store.entry(KEY).await.map_err(failed)?;
     let live = entry.filter(|entry| entry.operation == Operation::Put);
     let revision = match live {
-        None => match bucket.create(KEY, value.clone()).await {
+        None => match store.create(KEY, value.clone()).await {
             Ok(revision) => revision,
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {
                 return Ok(Tried::HeldBy(unknown()));
@@ -72,10 +92,10 @@ pub async fn try_take(
             if current.instance != holder.instance {
                 return Ok(Tried::HeldBy(current));
             }
-            bucket.update(KEY, value.clone(), entry.revision).await.map_err(failed)?
+            store.update(KEY, value.clone(), entry.revision).await.map_err(failed)?
         }
     };
-    Ok(Tried::Held(Box::new(Lease { bucket, value, revision })))
+    Ok(Tried::Held(Box::new(Lease { bucket: store.clone(), value, revision })))
 }
 
 fn unknown() -> Holder {

@@ -100,6 +100,23 @@ fn read(stored: Stored) -> Result<RawMessage, &'static str> {
     })
 }
 
+/// The headers of a delivery as the client library read them, where its reading is certain; `None`: read
+/// the message raw to know.
+pub(super) fn plain_headers(message: &async_nats::Message) -> Option<Headers> {
+    if message.status.is_some() || message.description.is_some() {
+        return None;
+    }
+    let Some(headers) = &message.headers else {
+        return Some(Headers::default());
+    };
+    let around = message.subject.len() + message.reply.as_ref().map_or(0, |r| r.len());
+    let block = message.length.checked_sub(around + message.payload.len())?;
+    let pairs = headers.iter().flat_map(|(name, values)| {
+        values.iter().map(move |value| (name.to_string(), value.to_string()))
+    });
+    Headers::from_library(pairs.collect(), block)
+}
+
 /// How many requests for single messages are under way at once.
 ///
 /// Messages may be large, and the server cuts off a client that has more than 64 MB pending.

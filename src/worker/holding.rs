@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -16,57 +17,98 @@ pub struct Holding {
     /// Cancelled when the lease is, or may be, lost.
     pub lost: CancellationToken,
     give_back: CancellationToken,
-    task: JoinHandle<()>,
+    /// Asked for by number, and how far it got.
+    wanted: watch::Sender<u64>,
+    renewed: watch::Receiver<u64>,
+    task: JoinHandle<Option<String>>,
 }
 
 /// Renews at a third of `takeover`. With a renewal that fails, or is not answered within the lease's
 /// time, the lease counts as lost.
-pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
+pub fn hold(lease: Lease, takeover: Duration) -> Holding {
     let (lost, give_back) = (CancellationToken::new(), CancellationToken::new());
-    let (tell, asked) = (lost.clone(), give_back.clone());
+    let (wanted, asked) = watch::channel(0);
+    let (told, renewed) = watch::channel(0);
+    let keeping = keep(lease, takeover, give_back.clone(), asked, told);
+    let tell = lost.clone();
     let task = tokio::spawn(async move {
-        let mut renewed = clock::monotonic();
-        loop {
-            tokio::select! {
-                () = asked.cancelled() => break,
-                () = tokio::time::sleep(takeover / 3) => {}
+        match keeping.await {
+            Ok(lease) => {
+                release(lease).await;
+                None
             }
-            let time_left = takeover.saturating_sub(renewed.elapsed());
-            let begun = clock::monotonic();
-            let renewal = tokio::time::timeout(time_left, lease.renew());
-            let renewal = tokio::select! {
-                renewal = renewal => renewal,
-                () = asked.cancelled() => break,
-            };
-            match renewal {
-                Ok(Ok(())) => renewed = begun,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "the lease was not renewed");
-                    return tell.cancel();
-                }
-                Err(_) => {
-                    tracing::warn!("the lease was not renewed in time");
-                    return tell.cancel();
-                }
+            Err(why) => {
+                tell.cancel();
+                Some(why)
             }
-        }
-        match tokio::time::timeout(RELEASE_MAX, lease.release()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "the lease was not given back; it ends by itself")
-            }
-            Err(_) => tracing::warn!("the lease was not given back in time; it ends by itself"),
         }
     });
-    Holding { lost, give_back, task }
+    Holding { lost, give_back, wanted, renewed, task }
+}
+
+/// Until asked to give it back; an error says why it counts as lost.
+async fn keep(
+    mut lease: Lease,
+    takeover: Duration,
+    give_back: CancellationToken,
+    mut asked: watch::Receiver<u64>,
+    told: watch::Sender<u64>,
+) -> Result<Lease, String> {
+    let mut renewed = clock::monotonic();
+    loop {
+        tokio::select! {
+            () = give_back.cancelled() => return Ok(lease),
+            Ok(()) = asked.changed() => {}
+            () = tokio::time::sleep(takeover / 3) => {}
+        }
+        let number = *asked.borrow_and_update();
+        let time_left = takeover.saturating_sub(renewed.elapsed());
+        let begun = clock::monotonic();
+        let stuck = async {
+            give_back.cancelled().await;
+            tokio::time::sleep(RELEASE_MAX).await;
+        };
+        // Not cut short by a stop: only what it returns is the revision to give back.
+        let renewal = tokio::select! {
+            renewal = tokio::time::timeout(time_left, lease.renew()) => renewal,
+            () = stuck => return Err("the lease was not given back in time".to_owned()),
+        };
+        match renewal {
+            Ok(Ok(())) => renewed = begun,
+            Ok(Err(error)) => return Err(format!("the lease was not renewed: {error}")),
+            Err(_) => return Err("the lease was not renewed in time".to_owned()),
+        }
+        told.send_replace(number);
+    }
+}
+
+async fn release(lease: Lease) {
+    match tokio::time::timeout(RELEASE_MAX, lease.release()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the lease was not given back; it ends by itself"),
+        Err(_) => tracing::warn!("the lease was not given back in time; it ends by itself"),
+    }
 }
 
 impl Holding {
-    /// Gives the lease back, so that a standby need not wait for it to end.
-    pub async fn give_back(self) {
+    /// Renews now; false if the lease is lost. Whoever was fenced asks before going on: perhaps another
+    /// leads.
+    pub async fn confirm(&self) -> bool {
+        let number = *self.wanted.borrow() + 1;
+        self.wanted.send_replace(number);
+        let mut renewed = self.renewed.clone();
+        tokio::select! {
+            () = self.lost.cancelled() => false,
+            renewal = renewed.wait_for(|done| *done >= number) => renewal.is_ok(),
+        }
+    }
+
+    /// Gives the lease back, so that a standby need not wait for it to end. If it was lost: why.
+    pub async fn give_back(self) -> Option<String> {
         self.give_back.cancel();
-        if self.task.await.is_err() {
-            tracing::warn!("the task that renews the lease has failed");
+        match self.task.await {
+            Ok(lost) => lost,
+            Err(error) => Some(format!("the task that renews the lease has failed: {error}")),
         }
     }
 }

@@ -7,7 +7,8 @@ use tokio::task::JoinHandle;
 
 use crate::gate::action::{self, Action};
 use crate::gate::rules::Rules;
-use crate::nats::feed::{Ack, Broken, Feed};
+use crate::nats::feed::{Ack, Feed};
+use crate::nats::pull::Broken;
 
 /// Batches that wait to be judged.
 const BATCHES_AT_HAND: usize = 4;

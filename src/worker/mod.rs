@@ -1,7 +1,8 @@
 //! The worker: joins the two edges around the core, and does what the engine says.
 //!
 //! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
-//! [`term`] (to begin to lead, and what ends it), [`pump`] (the loop), [`input`] (feed and decoding),
+//! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
+//! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys).
 
 mod clock;
@@ -11,6 +12,7 @@ mod housekeeping;
 mod input;
 mod pump;
 mod recover;
+mod standby;
 mod term;
 
 use std::sync::Arc;
@@ -26,7 +28,7 @@ use crate::http::{self, Health, Status};
 use crate::metrics::Metrics;
 use crate::nats::api::ApiError;
 use crate::nats::connect::{ConnectFailure, Connection};
-use crate::nats::lease::{self, Holder, Tried};
+use crate::nats::lease::Holder;
 use crate::nats::setup::{self, SetupError};
 use crate::table::rocks::RocksTable;
 
@@ -140,29 +142,8 @@ impl Worker {
         }
         // A connection of its own: a renewal must not queue behind what is being forwarded.
         let Some(leasing) = self.connect("lease").await? else { return Ok(()) };
-        let mut waiting = Backoff::default();
-        while !self.stop.is_cancelled() {
-            let tried = lease::try_take(&leasing, self.config.bucket(), &self.holder);
-            let Some(tried) = self.or_stop(tried).await else { break };
-            match tried {
-                Ok(Tried::Held(lease)) => {
-                    waiting = Backoff::default();
-                    self.lead(&connection, *lease).await?;
-                }
-                Ok(Tried::HeldBy(holder)) => {
-                    self.stand_by(&holder);
-                    self.pause(self.config.ha.takeover / 4).await;
-                }
-                Err(error) => {
-                    if let Some(denied) = leasing.denied() {
-                        return Err(ApiError::Denied(denied).into());
-                    }
-                    self.wait_for(&error.to_string());
-                    self.pause(waiting.next()).await;
-                    // Somebody may have deleted the bucket.
-                    self.or_stop(setup::lease_bucket(&leasing, &self.config)).await;
-                }
-            }
+        while let Some(lease) = self.stand_by(&connection, &leasing).await? {
+            self.lead(&connection, lease).await?;
         }
         Ok(())
     }
@@ -209,15 +190,6 @@ impl Worker {
             self.pause(waiting.next()).await;
         }
         Ok(false)
-    }
-
-    fn stand_by(&self, holder: &Holder) {
-        let leader = format!("{} on {}", holder.instance, holder.host);
-        let status = Status::StandingBy { warm: false, leader };
-        if self.health.status() != status {
-            tracing::info!(leader = holder.instance, host = holder.host, "standing by");
-            self.health.set(status);
-        }
     }
 
     fn wait_for(&self, why: &str) {

@@ -1,15 +1,23 @@
 //! Carries out the engine's recovery: asks the streams, writes the table.
 
+use std::time::Duration;
+
 use super::{Trouble, Worker};
 use crate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovered, Recovery, Step};
 use crate::http::Status;
 use crate::nats::connect::Connection;
+use crate::nats::pull::Broken;
 use crate::nats::raw::{self, RawMessage};
 use crate::nats::setup;
+use crate::nats::tail::Tail;
 use crate::table::KeyTable;
 
-/// Entries read and applied at once.
+/// Entries read one by one and applied at once.
 const TAIL_CHUNK: u64 = 1000;
+/// A consumer is worth making for a tail of so many entries.
+const TAIL_LONG: u64 = 2000;
+/// A consumer on a replica that is cut off has nothing to say, and says so by heartbeats.
+const TAIL_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// From the table's positions to the ledger's end.
@@ -18,14 +26,15 @@ impl Worker {
         let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
         let input = self.config.input.stream.as_str().into();
         let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
-        let mut answer = self.find_out(connection, first).await?;
+        let mut reader = TailReader::default();
+        let mut answer = self.find_out(connection, &mut reader, first).await?;
         loop {
             let step = recovery.next(answer).map_err(|refusal| {
                 let ledger = self.config.ledger_stream();
                 Trouble::Stop(anyhow::anyhow!("(ledger stream {ledger}) {refusal}"))
             })?;
             answer = match step {
-                Step::Ask(ask) => self.find_out(connection, ask).await?,
+                Step::Ask(ask) => self.find_out(connection, &mut reader, ask).await?,
                 Step::Commit { commit, foreign } => {
                     self.report_foreign(&foreign);
                     tokio::task::block_in_place(|| self.table.commit(&commit))?;
@@ -36,7 +45,12 @@ impl Worker {
         }
     }
 
-    async fn find_out(&self, connection: &Connection, ask: Ask) -> Result<Answer, Trouble> {
+    async fn find_out(
+        &self,
+        connection: &Connection,
+        reader: &mut TailReader,
+        ask: Ask,
+    ) -> Result<Answer, Trouble> {
         let ledger = self.config.ledger_stream();
         let input = &self.config.input.stream;
         Ok(match ask {
@@ -49,16 +63,8 @@ impl Worker {
                 Answer::LedgerEntry(found.map(entry))
             }
             Ask::LedgerTail { from, to } => {
-                let to = to.min(from + TAIL_CHUNK - 1);
                 self.health.set(Status::CatchingUp(format!("the ledger is read, at entry {from}")));
-                let keep = |message| entry_without_payload(&self.config.name, message);
-                let found = raw::range(connection, &ledger, (from, to), keep).await?;
-                if found.is_empty() {
-                    return Err(Trouble::Wait(format!(
-                        "ledger entries {from}..={to} can't be read"
-                    )));
-                }
-                Answer::LedgerTail(found)
+                Answer::LedgerTail(self.read_tail(connection, reader, (from, to)).await?)
             }
             Ask::InputState => {
                 let info = self.stream(connection, input).await?;
@@ -69,6 +75,33 @@ impl Worker {
                 Answer::InputFrom(found.map(|message| (message.sequence, message.time_ns)))
             }
         })
+    }
+
+    /// A long tail comes from a consumer. What that can't read is read one by one.
+    async fn read_tail(
+        &self,
+        connection: &Connection,
+        reader: &mut TailReader,
+        (from, to): (u64, u64),
+    ) -> Result<Vec<LedgerMessage>, Trouble> {
+        let worth_it = reader.tail.is_some() || to - from >= TAIL_LONG;
+        if worth_it && from > reader.one_by_one_to {
+            match reader.next(self, from).await {
+                Ok(entries) => return Ok(entries),
+                Err(error) => {
+                    tracing::debug!(%error, from, "the tail is read one by one");
+                    *reader = TailReader { tail: None, one_by_one_to: from + TAIL_CHUNK };
+                }
+            }
+        }
+        let to = to.min(from + TAIL_CHUNK - 1);
+        let keep = |message| entry_without_payload(&self.config.name, message);
+        let ledger = self.config.ledger_stream();
+        let found = raw::range(connection, &ledger, (from, to), keep).await?;
+        if found.is_empty() {
+            return Err(Trouble::Wait(format!("ledger entries {from}..={to} can't be read")));
+        }
+        Ok(found)
     }
 
     pub(super) async fn stream(
@@ -90,7 +123,7 @@ impl Worker {
         })
     }
 
-    fn report_foreign(&self, foreign: &[u64]) {
+    pub(super) fn report_foreign(&self, foreign: &[u64]) {
         if let Some(first) = foreign.first() {
             self.metrics.foreign_entries(foreign.len() as u64);
             tracing::warn!(
@@ -102,7 +135,31 @@ impl Worker {
     }
 }
 
-fn entry(message: RawMessage) -> LedgerMessage {
+/// What reads a long tail, and up to where it can't.
+#[derive(Default)]
+struct TailReader {
+    tail: Option<Tail>,
+    one_by_one_to: u64,
+}
+
+impl TailReader {
+    async fn next(&mut self, worker: &Worker, from: u64) -> Result<Vec<LedgerMessage>, Broken> {
+        let tail = match &mut self.tail {
+            Some(tail) => tail,
+            none => none.insert(Tail::open(&worker.config, from).await?),
+        };
+        let silent = || Broken {
+            label: "missed_heartbeat",
+            why: "it does not get on".to_owned(),
+            denied: false,
+        };
+        let chunk = tokio::time::timeout(TAIL_SILENCE_MAX, tail.next()).await;
+        let chunk = chunk.map_err(|_| silent())??;
+        Ok(chunk.entries.into_iter().map(entry).collect())
+    }
+}
+
+pub(super) fn entry(message: RawMessage) -> LedgerMessage {
     let RawMessage { sequence, time_ns, subject, headers, payload } = message;
     LedgerMessage { sequence, time_ns, subject, headers, payload }
 }

@@ -49,13 +49,12 @@ impl Worker {
         let holding = holding::hold(lease, self.config.ha.takeover);
         let led = self.recover_and_pump(connection, &holding).await;
         self.metrics.set_leading(false);
-        if holding.lost.is_cancelled() && led.is_ok() {
-            tracing::warn!("no longer leading: the lease is lost");
-        }
         if !self.stop.is_cancelled() && led.is_ok() {
-            self.wait_for("the lease is lost; trying for it again");
+            self.health.set(Status::Waiting("the lease is lost".to_owned()));
         }
-        holding.give_back().await;
+        if let Some(why) = holding.give_back().await {
+            tracing::warn!(why, "no longer leading");
+        }
         led
     }
 
@@ -79,7 +78,7 @@ impl Worker {
                 Err(Trouble::Wait(why)) => {
                     self.wait_for(&why);
                     self.metrics.recovery("retry");
-                    self.pause(waiting.next()).await;
+                    self.pause_in_term(holding, waiting.next()).await;
                     continue;
                 }
             };
@@ -95,15 +94,25 @@ impl Worker {
                     if settled_any || memory.got_on {
                         waiting = Backoff::default();
                         memory.unproven = false;
+                        self.pause_in_term(holding, Duration::ZERO).await;
                     } else {
                         self.wait_for(&format!("{cause}: {why}"));
                         memory.unproven = true;
-                        self.pause(waiting.next()).await;
+                        self.pause_in_term(holding, waiting.next()).await;
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// Before another try in the same term: what went wrong may be that another leads.
+    async fn pause_in_term(&self, holding: &Holding, time: Duration) {
+        tokio::select! {
+            () = self.pause(time) => {}
+            () = holding.lost.cancelled() => {}
+        }
+        self.or_stop(holding.confirm()).await;
     }
 
     async fn begin(
@@ -115,7 +124,9 @@ impl Worker {
         if !matches!(self.health.status(), Status::Waiting(_)) {
             self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
         }
+        let had = self.table.cursors()?.ledger.sequence;
         let mut recovered = self.recover(connection).await?;
+        let tail_entries = recovered.cursors.ledger.sequence.saturating_sub(had);
         if recovered.input_is_new {
             tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");
             *memory = Memory::default();
@@ -127,7 +138,7 @@ impl Worker {
         self.count(&unsettled);
         if led_since.is_none() || recovered.input_is_new {
             self.check_key_rules(connection).await?;
-            self.append_leading(connection, &mut recovered).await?;
+            self.append_leading(connection, &mut recovered, tail_entries).await?;
             *led_since = Some(clock::monotonic());
         }
         let ledger = self.stream(connection, &self.config.ledger_stream()).await?;
@@ -143,23 +154,34 @@ impl Worker {
 
     /// Other places for the key would forget every live one.
     async fn check_key_rules(&self, connection: &Connection) -> Result<(), Trouble> {
+        let before = self.last_leading(connection).await?;
+        match before.and_then(|before| self.refusal_to_lead_after(&before)) {
+            Some(refusal) => Err(Trouble::Stop(refusal)),
+            None => Ok(()),
+        }
+    }
+
+    /// Under which rules and window the ledger was last written.
+    pub(super) async fn last_leading(
+        &self,
+        connection: &Connection,
+    ) -> Result<Option<Leading>, Trouble> {
         let subject = format!("{}.leading", self.config.name);
         let last = raw::last_on(connection, &self.config.ledger_stream(), &subject).await?;
-        let before = last.and_then(|last| serde_json::from_slice::<Leading>(&last.payload).ok());
-        let Some(before) = before.map(|leading| leading.rules) else {
-            return Ok(());
-        };
+        Ok(last.and_then(|last| serde_json::from_slice(&last.payload).ok()))
+    }
+
+    pub(super) fn refusal_to_lead_after(&self, before: &Leading) -> Option<anyhow::Error> {
         let today = self.rules.texts();
-        if today.same_keys(&before) || self.accept_key_rules {
-            return Ok(());
-        }
-        Err(Trouble::Stop(key_rules_changed(&before, today)))
+        let fine = today.same_keys(&before.rules) || self.accept_key_rules;
+        (!fine).then(|| key_rules_changed(&before.rules, today))
     }
 
     async fn append_leading(
         &self,
         connection: &Connection,
         recovered: &mut Recovered,
+        tail_entries: u64,
     ) -> Result<(), Trouble> {
         let input = self.config.input.stream.as_str().into();
         let cursors = &mut recovered.cursors;
@@ -190,6 +212,7 @@ impl Worker {
         tokio::task::block_in_place(|| self.table.commit(&commit))?;
         tracing::info!(
             ledger_sequence = sequence,
+            tail_entries,
             input_sequence = cursors.input(&input).1.sequence,
             rules = %self.rules.fingerprint(),
             "leading"

@@ -6,12 +6,14 @@
 //! not known leads to [`Command::Recover`], after which this engine is dropped and a new one is made
 //! from what [`recovery`] found.
 //!
-//! [`fold`] is the one place where an entry changes positions and keys, for a commit and for recovery
-//! alike; [`session`] is one fast-ingest batch.
+//! [`fold`] is the one place where an entry changes positions and keys, for a commit, for recovery and for
+//! a standby that follows ([`follow`]) alike; [`session`] is one fast-ingest batch.
 
 pub mod fold;
+pub mod follow;
 mod judging;
 pub mod recovery;
+mod refusal;
 pub mod session;
 
 use std::collections::{HashMap, VecDeque};

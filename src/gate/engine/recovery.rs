@@ -6,13 +6,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::{Commit, fold};
-use crate::gate::cursor::CLOCK_STEP_NS;
-use crate::gate::cursor::Cursors;
-use crate::gate::entry::{self, Entry};
-use crate::gate::headers::{Headers, MalformedHeaders};
+use super::Commit;
+pub use super::follow::LedgerMessage;
+use super::follow::{Follow, fingerprint};
+pub use super::refusal::Refusal;
+use crate::gate::cursor::{CLOCK_STEP_NS, Cursors};
 use crate::gate::source::{TimeNs, rfc3339};
 
 /// What the recovery needs to know next.
@@ -62,21 +60,6 @@ pub enum Answer {
     Committed,
 }
 
-/// A message of the ledger stream.
-#[derive(Clone, Debug)]
-pub struct LedgerMessage {
-    /// Ledger sequence.
-    pub sequence: u64,
-    /// When the server stored it.
-    pub time_ns: TimeNs,
-    /// Its subject.
-    pub subject: String,
-    /// Its headers.
-    pub headers: Result<Headers, MalformedHeaders>,
-    /// Its payload; need not be there but for `leading` entries.
-    pub payload: Bytes,
-}
-
 /// What to do next.
 #[derive(Debug)]
 pub enum Step {
@@ -104,76 +87,6 @@ pub struct Recovered {
     pub input_is_new: bool,
 }
 
-/// Why the gate stops: going on could forward an action twice. Each says what, where and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// The last sequence is below the table's.
-    #[error(
-        "the ledger went back: the key table has applied the ledger up to sequence {table}, but the \
-         stream ends at {ledger}. It was recreated, purged or restored from an old copy; going on could \
-         forward actions a second time. Restore the ledger stream, or move the table's directory away to \
-         begin with what this ledger holds."
-    )]
-    LedgerWentBack {
-        /// The table's sequence.
-        table: u64,
-        /// The stream's last.
-        ledger: u64,
-    },
-    /// The entry at the table's position is another one.
-    #[error(
-        "the ledger is not the one that the key table has applied: its entry {sequence} is {found} \
-         where the table knows {known}. It was recreated or rolled back and grew again. Restore the \
-         right ledger stream, or move the table's directory away to begin with what this ledger holds."
-    )]
-    OtherLedger {
-        /// Ledger sequence.
-        sequence: u64,
-        /// What stands there.
-        found: String,
-        /// What the table remembers.
-        known: String,
-    },
-    /// Entries between the table's position and the end are gone.
-    #[error(
-        "the ledger has lost entries {from}..={to}, which the key table has not applied. The keys in \
-         them would be forgotten. Restore the ledger stream, or the table's directory from a later copy."
-    )]
-    EntriesMissing {
-        /// First missing.
-        from: u64,
-        /// Last missing.
-        to: u64,
-    },
-    /// A new table, but the ledger no longer begins at 1.
-    #[error(
-        "the key table was empty and the ledger can't fill it: its first entries are trimmed (it was read up \
-         to {first}), so keys that are still within the window would be forgotten. Restore the table's \
-         directory, or wait until the oldest entry that is left is older than the window."
-    )]
-    LedgerTrimmed {
-        /// First entry, or how far it was read.
-        first: u64,
-    },
-    /// The input stream is not the one the cursor knows.
-    #[error(
-        "the input stream {stream} went back: the gate has judged it up to sequence {sequence} of \
-         {time}, {found}. It was restored from an old copy; going on could pass over new actions or judge \
-         old ones again. Restore the stream, or delete and recreate it (a recreated stream begins anew, \
-         and the keys stay)."
-    )]
-    InputWentBack {
-        /// Its name.
-        stream: Arc<str>,
-        /// The cursor.
-        sequence: u64,
-        /// Source time there.
-        time: String,
-        /// What is there now.
-        found: String,
-    },
-}
-
 #[derive(Debug)]
 enum Stage {
     LedgerState,
@@ -190,20 +103,16 @@ enum Stage {
 /// See the module.
 #[derive(Debug)]
 pub struct Recovery {
-    name: String,
     input: Arc<str>,
-    cursors: Cursors,
-    window_ns: TimeNs,
+    follow: Follow,
     stage: Stage,
 }
 
 impl Recovery {
     /// From what the table has. `window_ns` is today's window.
     pub fn new(name: &str, input: Arc<str>, cursors: Cursors, window_ns: TimeNs) -> (Self, Ask) {
-        let name = name.to_owned();
-        let stage = Stage::LedgerState;
-        let recovery = Self { name, input, cursors, window_ns, stage };
-        (recovery, Ask::LedgerState)
+        let follow = Follow::new(name, cursors, window_ns);
+        (Self { input, follow, stage: Stage::LedgerState }, Ask::LedgerState)
     }
 
     /// Takes an answer in. An answer to something else than was asked is a bug of the caller; it is
@@ -242,7 +151,7 @@ impl Recovery {
     }
 
     fn on_ledger(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
-        let at = self.cursors.ledger.sequence;
+        let at = self.follow.cursors.ledger.sequence;
         if last < at {
             return Err(Refusal::LedgerWentBack { table: at, ledger: last });
         }
@@ -267,8 +176,8 @@ impl Recovery {
         if first > last {
             return Err(Refusal::LedgerTrimmed { first });
         }
-        self.cursors.ledger.sequence = first - 1;
-        self.cursors.filled_from_ns = Some(TimeNs::MAX);
+        self.follow.cursors.ledger.sequence = first - 1;
+        self.follow.cursors.filled_from_ns = Some(TimeNs::MAX);
         self.ask_tail(first, last)
     }
 
@@ -278,11 +187,11 @@ impl Recovery {
         first: u64,
         last: u64,
     ) -> Result<Step, Refusal> {
-        let known = self.cursors.ledger.fingerprint;
+        let known = self.follow.cursors.ledger.fingerprint;
         let found = entry.map(fingerprint);
         if found != Some(known) {
             return Err(Refusal::OtherLedger {
-                sequence: self.cursors.ledger.sequence,
+                sequence: self.follow.cursors.ledger.sequence,
                 found: entry.map_or("nothing".to_owned(), |e| format!("on subject {}", e.subject)),
                 known: "another entry".to_owned(),
             });
@@ -291,7 +200,7 @@ impl Recovery {
     }
 
     fn ask_anchor(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
-        match self.cursors.ledger.anchor {
+        match self.follow.cursors.ledger.anchor {
             Some(anchor) if anchor.0 >= first => {
                 self.stage = Stage::Anchor { first, last, anchor };
                 Ok(Step::Ask(Ask::LedgerEntry(anchor.0)))
@@ -313,7 +222,7 @@ impl Recovery {
     }
 
     fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
-        let from = self.cursors.ledger.sequence + 1;
+        let from = self.follow.cursors.ledger.sequence + 1;
         if first > from && last >= from {
             return Err(Refusal::EntriesMissing { from, to: first - 1 });
         }
@@ -325,65 +234,23 @@ impl Recovery {
         Ok(Step::Ask(Ask::LedgerTail { from, to: last }))
     }
 
-    /// Exactly as a commit would.
     fn apply_tail(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Step, Refusal> {
-        let mut commit = Commit::default();
-        let mut foreign = Vec::new();
-        for message in messages.iter().filter(|m| m.sequence <= last) {
-            let next = self.cursors.ledger.sequence + 1;
-            if message.sequence < next {
-                continue;
-            }
-            if message.sequence > next {
-                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
-            }
-            self.apply(message, &mut commit, &mut foreign);
-        }
-        commit.cursors = self.cursors.clone();
+        let applied = self.follow.apply_all(messages, last)?;
         self.stage = Stage::TailCommitted { last };
-        Ok(Step::Commit { commit, foreign })
-    }
-
-    fn apply(&mut self, message: &LedgerMessage, commit: &mut Commit, foreign: &mut Vec<u64>) {
-        let LedgerMessage { sequence, time_ns, subject, headers, payload } = message;
-        let fingerprint = fingerprint(message);
-        // Accepted entries before the first term that is left leave no record: what they held is lost
-        // too, so the count begins behind them.
-        if self.cursors.filled_from_ns.is_some() && self.cursors.in_force.is_none() {
-            self.cursors.filled_from_ns = Some(*time_ns);
-        }
-        let entry = headers
-            .as_ref()
-            .ok()
-            .and_then(|headers| entry::decode(&self.name, subject, headers, payload).ok());
-        match entry {
-            Some(entry) => {
-                if let Entry::Leading(leading) = &entry {
-                    let window_ns = fold::window_ns(leading);
-                    self.window_ns = self.window_ns.max(window_ns);
-                }
-                let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
-                commit.puts.extend(put);
-            }
-            None => {
-                fold::pass_over(&mut self.cursors, *sequence, fingerprint);
-                foreign.push(*sequence);
-            }
-        }
-        self.cursors.ledger.anchor = Some((*sequence, *time_ns));
+        Ok(Step::Commit { commit: applied.commit, foreign: applied.foreign })
     }
 
     fn on_input(&mut self, created_ns: TimeNs, last: u64) -> Step {
-        if self.cursors.filled_from_ns.is_none() {
+        if self.follow.cursors.filled_from_ns.is_none() {
             return self.ask_cursor(created_ns, last);
         }
-        let at = self.cursors.input(&self.input.clone()).1.sequence;
+        let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
         self.stage = Stage::Filled { created_ns, last };
         Step::Ask(Ask::InputFrom(at.saturating_add(1)))
     }
 
     fn ask_cursor(&mut self, created_ns: TimeNs, last: u64) -> Step {
-        let at = self.cursors.input(&self.input.clone()).1.sequence;
+        let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
         self.stage = Stage::InputCursor { created_ns, last };
         Step::Ask(Ask::InputFrom(at.max(1)))
     }
@@ -396,7 +263,7 @@ impl Recovery {
         last: u64,
         found: Option<(u64, TimeNs)>,
     ) -> Result<Step, Refusal> {
-        let cursor = self.cursors.input(&self.input.clone()).1.clone();
+        let cursor = self.follow.cursors.input(&self.input.clone()).1.clone();
         let same = match found {
             _ if cursor.sequence == 0 => true,
             Some((sequence, time_ns)) if sequence == cursor.sequence => time_ns == cursor.time_ns,
@@ -429,7 +296,7 @@ impl Recovery {
         if first.is_some_and(|(_, time_ns)| time_ns < created_ns) {
             return Err(self.went_back(found));
         }
-        let (_, cursor) = self.cursors.input(&self.input.clone());
+        let (_, cursor) = self.follow.cursors.input(&self.input.clone());
         (cursor.sequence, cursor.time_ns) = (0, 0);
         Ok(self.done(created_ns, true))
     }
@@ -437,33 +304,29 @@ impl Recovery {
     /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
     /// the next action is a whole window younger than the first entry that was left.
     fn check_filled(&mut self, next: Option<(u64, TimeNs)>) -> Result<(), Refusal> {
-        let Some(first_ns) = self.cursors.filled_from_ns else {
+        let Some(first_ns) = self.follow.cursors.filled_from_ns else {
             return Ok(());
         };
-        let window_ns = self.cursors.in_force.map_or(0, |f| f.window_ns).max(self.window_ns);
+        let window_ns =
+            self.follow.cursors.in_force.map_or(0, |f| f.window_ns).max(self.follow.window_ns);
         let now_ns = next.map_or(0, |(_, time_ns)| time_ns);
-        let now_ns = now_ns.max(self.cursors.ledger.source_time_max_ns);
+        let now_ns = now_ns.max(self.follow.cursors.ledger.source_time_max_ns);
         if now_ns < first_ns.saturating_add(window_ns) {
-            return Err(Refusal::LedgerTrimmed { first: self.cursors.ledger.sequence });
+            return Err(Refusal::LedgerTrimmed { first: self.follow.cursors.ledger.sequence });
         }
-        self.cursors.filled_from_ns = None;
+        self.follow.cursors.filled_from_ns = None;
         Ok(())
     }
 
     fn went_back(&mut self, found: String) -> Refusal {
         let stream = self.input.clone();
-        let cursor = self.cursors.input(&stream).1;
+        let cursor = self.follow.cursors.input(&stream).1;
         let time = rfc3339(cursor.time_ns).to_string();
         Refusal::InputWentBack { stream, sequence: cursor.sequence, time, found }
     }
 
     fn done(&mut self, input_created_ns: TimeNs, input_is_new: bool) -> Step {
-        let cursors = self.cursors.clone();
+        let cursors = self.follow.cursors.clone();
         Step::Done(Recovered { cursors, input_created_ns, input_is_new })
     }
-}
-
-fn fingerprint(message: &LedgerMessage) -> u64 {
-    let none = Headers::default();
-    entry::fingerprint(&message.subject, message.headers.as_ref().unwrap_or(&none))
 }

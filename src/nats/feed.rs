@@ -1,41 +1,26 @@
 //! Actions from the input stream, in order and without a hole.
 //!
-//! A durable pull consumer, reset to the position asked for. Its delivery sequence must count 1, 2, 3;
-//! anything else (a hole, a missed heartbeat, an ended pull, a break of the connection) ends the feed, and
-//! the worker recovers.
+//! A durable pull consumer, reset to the position asked for. Where its deliveries end (see
+//! [`super::pull`]) the feed ends, and the worker recovers.
 //!
 //! The client library can't read every message that the server stores: on some it reconnects forever, on
 //! one kind its task panics. So after a break the next messages are read one by one and whole, until past
 //! the place; only our own reading of the bytes says what is malformed, never the break itself.
 
-mod place;
-
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::{Message, Subject, Subscriber};
-use futures::{FutureExt, StreamExt};
-use serde_json::json;
-use tokio::time::timeout;
+use async_nats::{Message, Subject};
 
-use self::place::{Place, matches};
+use super::place::{Place, matches};
+use super::pull::{Broken, Pull, broken};
 use crate::config::Config;
 use crate::gate::action::RawAction;
-use crate::gate::headers::Headers;
 use crate::gate::source::Source;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
 use crate::nats::raw::{self, RawMessage};
 use crate::nats::setup;
 
-/// Messages a pull asks for; two pulls may be outstanding.
-const PULL_MESSAGES: u64 = 2048;
-/// Bytes a pull may bring, at least; never less than two of the server's largest messages.
-const PULL_BYTES: usize = 16 << 20;
-const PULL_EXPIRES: Duration = Duration::from_secs(60);
-const HEARTBEAT: Duration = Duration::from_secs(2);
-/// Silence for so long is a missed heartbeat.
-const SILENCE_MAX: Duration = Duration::from_secs(6);
 /// Messages read one by one and handed over together.
 const RAW_AT_ONCE: u64 = 63;
 /// Actions handed over at once.
@@ -86,29 +71,6 @@ impl Batch {
     }
 }
 
-/// Why the feed ended; `label` is the cause in `oncegate_recoveries_total`.
-#[derive(Debug, thiserror::Error)]
-#[error("{why}")]
-pub struct Broken {
-    /// Short and fixed.
-    pub label: &'static str,
-    /// For a person.
-    pub why: String,
-    /// The server forbids what the feed needs: trying again changes nothing.
-    pub denied: bool,
-}
-
-fn broken(label: &'static str, why: impl std::fmt::Display) -> Broken {
-    Broken { label, why: why.to_string(), denied: false }
-}
-
-impl From<ApiError> for Broken {
-    fn from(error: ApiError) -> Self {
-        let denied = matches!(error, ApiError::Denied(_));
-        Self { denied, ..broken("feed_request", error) }
-    }
-}
-
 /// See the module.
 pub struct Feed {
     connection: Connection,
@@ -129,13 +91,6 @@ pub struct Feed {
     raw_until: Option<u64>,
     pull: Option<Pull>,
     breaks: u64,
-}
-
-struct Pull {
-    messages: Subscriber,
-    inbox: String,
-    outstanding: u64,
-    delivered: u64,
 }
 
 impl Feed {
@@ -177,17 +132,14 @@ impl Feed {
             }
         }
         loop {
-            self.replenish().await?;
             let mut batch = Batch::default();
-            let first = self.wait().await?;
-            self.take(first, &mut batch).await?;
+            let (first, place) = self.pull().await?.next().await?;
+            self.take(first, place, &mut batch).await?;
             while batch.deliveries.len() < BATCH_ACTIONS_MAX && batch.bytes() < BATCH_BYTES_MAX {
-                let Some(pull) = &mut self.pull else { break };
-                let Some(more) = pull.messages.next().now_or_never() else {
+                let Some((more, place)) = self.pull().await?.at_hand()? else {
                     break;
                 };
-                let more = more.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
-                self.take(more, &mut batch).await?;
+                self.take(more, place, &mut batch).await?;
             }
             if !batch.deliveries.is_empty() {
                 return Ok(batch);
@@ -197,15 +149,7 @@ impl Feed {
 
     /// After a break: the highest sequence that the client still had at hand, at least `seen`.
     pub fn drain_highest(&mut self, seen: u64) -> u64 {
-        let mut highest = seen;
-        let Some(pull) = &mut self.pull else {
-            return highest;
-        };
-        while let Some(Some(message)) = pull.messages.next().now_or_never() {
-            let place = message.reply.as_deref().and_then(Place::read);
-            highest = highest.max(place.map_or(0, |place| place.sequence));
-        }
-        highest
+        self.pull.as_mut().map_or(seen, |pull| pull.drain_highest(seen))
     }
 
     /// Reads some one by one, many requests at a time; `None`: none of them is ours, or there is none.
@@ -251,36 +195,16 @@ impl Feed {
         }
     }
 
-    /// Makes the consumer when first needed, and keeps enough asked for that the server is never idle.
-    async fn replenish(&mut self) -> Result<(), Broken> {
+    /// Makes the consumer when first needed.
+    async fn pull(&mut self) -> Result<&mut Pull, Broken> {
         if self.pull.is_none() {
             setup::consumer(&self.connection, &self.config, self.work_queue, self.due).await?;
             self.still_the_same().await?;
-            let inbox = self.connection.client.new_inbox();
-            let subscribed = self.connection.client.subscribe(inbox.clone()).await;
-            let messages = subscribed.map_err(|error| broken("feed_request", error))?;
-            self.pull = Some(Pull { messages, inbox, outstanding: 0, delivered: 0 });
+            let consumer = self.config.consumer();
+            let pull = Pull::open(&self.connection, &self.stream, consumer, self.breaks).await?;
+            self.pull = Some(pull);
         }
-        let Some(pull) = &mut self.pull else {
-            return Ok(());
-        };
-        if pull.outstanding > PULL_MESSAGES {
-            return Ok(());
-        }
-        let bytes = PULL_BYTES.max(2 * self.connection.message_bytes_max() + (1 << 17));
-        let body = json!({
-            "batch": PULL_MESSAGES, "max_bytes": bytes,
-            "expires": PULL_EXPIRES.as_nanos() as u64,
-            "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
-        });
-        let call = format!("CONSUMER.MSG.NEXT.{}.{}", self.stream, self.config.consumer());
-        let subject = self.connection.api_subject(&call);
-        let inbox = pull.inbox.clone();
-        let sent =
-            self.connection.client.publish_with_reply(subject, inbox, body.to_string().into());
-        sent.await.map_err(|error| broken("feed_request", error))?;
-        pull.outstanding += PULL_MESSAGES;
-        Ok(())
+        self.pull.as_mut().ok_or_else(|| broken("feed_ended", "no pull"))
     }
 
     /// A stream that was made anew since the recovery ends before the position asked for.
@@ -294,36 +218,12 @@ impl Feed {
         }
     }
 
-    async fn wait(&mut self) -> Result<Message, Broken> {
-        let Some(pull) = &mut self.pull else {
-            return Err(broken("feed_ended", "no pull"));
-        };
-        tokio::select! {
-            biased;
-            message = timeout(SILENCE_MAX, pull.messages.next()) => match message {
-                Ok(Some(message)) => Ok(message),
-                Ok(None) => Err(broken("feed_ended", "the subscription ended")),
-                Err(_) => Err(broken("missed_heartbeat", "the server has been silent")),
-            },
-            () = self.connection.broken_since(self.breaks) => {
-                Err(broken("disconnected", "the connection broke"))
-            }
-        }
-    }
-
-    async fn take(&mut self, message: Message, batch: &mut Batch) -> Result<(), Broken> {
-        let Some(place) = message.reply.as_deref().and_then(Place::read) else {
-            return self.status(&message);
-        };
-        let Some(pull) = &mut self.pull else {
-            return Ok(());
-        };
-        pull.outstanding = pull.outstanding.saturating_sub(1);
-        if place.delivery != pull.delivered + 1 {
-            let why = format!("delivery {} where {} was due", place.delivery, pull.delivered + 1);
-            return Err(broken("hole", why));
-        }
-        pull.delivered = place.delivery;
+    async fn take(
+        &mut self,
+        message: Message,
+        place: Place,
+        batch: &mut Batch,
+    ) -> Result<(), Broken> {
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
         self.due = self.due.max(place.sequence + 1);
@@ -340,7 +240,7 @@ impl Feed {
             (Some(reply), true) => Ack::Reply(reply.clone()),
             _ => Ack::None,
         };
-        let Some(headers) = plain_headers(&message) else {
+        let Some(headers) = raw::plain_headers(&message) else {
             let whole = raw::get(&self.connection, &self.stream, sequence).await?;
             return Ok(whole.map(|whole| Delivery { ack, ..self.raw_delivery(whole) }));
         };
@@ -354,28 +254,6 @@ impl Feed {
             payload: message.payload,
         };
         Ok(Some(Delivery { raw, ack }))
-    }
-
-    /// A message of the server about the pull itself.
-    fn status(&mut self, message: &Message) -> Result<(), Broken> {
-        let code = message.status.map_or(0, |status| status.as_u16());
-        let text = message.description.clone().unwrap_or_default();
-        let ended_by_itself = match code {
-            100 => return Ok(()),
-            408 => true,
-            409 => text.starts_with("Batch Completed") || text.starts_with("Message Size"),
-            _ => false,
-        };
-        if !ended_by_itself {
-            return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
-        }
-        let left =
-            message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
-        if let Some(pull) = &mut self.pull {
-            pull.outstanding = pull.outstanding.saturating_sub(left);
-        }
-        Ok(())
     }
 
     /// How many sequences between the last message and this one the stream dropped. Where the filter
@@ -397,22 +275,6 @@ impl Feed {
         self.first_sequence = Some(first);
         Ok(first.min(sequence).saturating_sub(due))
     }
-}
-
-/// The headers as the library read them, where its reading is certain.
-fn plain_headers(message: &Message) -> Option<Headers> {
-    if message.status.is_some() || message.description.is_some() {
-        return None;
-    }
-    let Some(headers) = &message.headers else {
-        return Some(Headers::default());
-    };
-    let around = message.subject.len() + message.reply.as_ref().map_or(0, |r| r.len());
-    let block = message.length.checked_sub(around + message.payload.len())?;
-    let pairs = headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.to_string(), value.to_string()))
-    });
-    Headers::from_library(pairs.collect(), block)
 }
 
 /// Acknowledges a committed action. An acknowledgement is only sent; a deletion is waited for.

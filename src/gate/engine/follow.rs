@@ -1,0 +1,104 @@
+//! The ledger's entries applied in order, exactly as a commit would: the tail in a recovery, and what a
+//! standby sees come.
+
+use bytes::Bytes;
+
+use super::refusal::Refusal;
+use super::{Commit, fold};
+use crate::gate::cursor::Cursors;
+use crate::gate::entry::{self, Entry, Leading};
+use crate::gate::headers::{Headers, MalformedHeaders};
+use crate::gate::source::TimeNs;
+
+/// A message of the ledger stream.
+#[derive(Clone, Debug)]
+pub struct LedgerMessage {
+    /// Ledger sequence.
+    pub sequence: u64,
+    /// When the server stored it.
+    pub time_ns: TimeNs,
+    /// Its subject.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Result<Headers, MalformedHeaders>,
+    /// Its payload; need not be there but for `leading` entries.
+    pub payload: Bytes,
+}
+
+/// What some entries change.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// For the table.
+    pub commit: Commit,
+    /// Sequences of messages that the gate did not write.
+    pub foreign: Vec<u64>,
+    /// The last `leading` entry among them.
+    pub leading: Option<Box<Leading>>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Follow {
+    name: String,
+    pub(super) cursors: Cursors,
+    /// The longest window that was or is in force.
+    pub(super) window_ns: TimeNs,
+}
+
+impl Follow {
+    /// From what the table has. `window_ns` is today's window.
+    pub fn new(name: &str, cursors: Cursors, window_ns: TimeNs) -> Self {
+        Self { name: name.to_owned(), cursors, window_ns }
+    }
+
+    /// Applies what comes after the cursor, up to sequence `last`; none may be missing in between.
+    pub fn apply_all(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Applied, Refusal> {
+        let mut applied = Applied::default();
+        for message in messages.iter().filter(|message| message.sequence <= last) {
+            let next = self.cursors.ledger.sequence + 1;
+            if message.sequence < next {
+                continue;
+            }
+            if message.sequence > next {
+                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
+            }
+            self.apply(message, &mut applied);
+        }
+        applied.commit.cursors = self.cursors.clone();
+        Ok(applied)
+    }
+
+    fn apply(&mut self, message: &LedgerMessage, applied: &mut Applied) {
+        let LedgerMessage { sequence, time_ns, subject, headers, payload } = message;
+        let fingerprint = fingerprint(message);
+        // Accepted entries before the first term that is left leave no record: what they held is lost
+        // too, so the count begins behind them.
+        if self.cursors.filled_from_ns.is_some() && self.cursors.in_force.is_none() {
+            self.cursors.filled_from_ns = Some(*time_ns);
+        }
+        let entry = headers
+            .as_ref()
+            .ok()
+            .and_then(|headers| entry::decode(&self.name, subject, headers, payload).ok());
+        match entry {
+            Some(entry) => {
+                let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
+                applied.commit.puts.extend(put);
+                if let Entry::Leading(leading) = entry {
+                    self.window_ns = self.window_ns.max(fold::window_ns(&leading));
+                    applied.leading = Some(leading);
+                }
+            }
+            None => {
+                fold::pass_over(&mut self.cursors, *sequence, fingerprint);
+                applied.foreign.push(*sequence);
+            }
+        }
+        self.cursors.ledger.anchor = Some((*sequence, *time_ns));
+    }
+}
+
+pub(super) fn fingerprint(message: &LedgerMessage) -> u64 {
+    let none = Headers::default();
+    entry::fingerprint(&message.subject, message.headers.as_ref().unwrap_or(&none))
+}

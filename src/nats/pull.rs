@@ -1,0 +1,181 @@
+//! The deliveries of a pull consumer, in order and without a hole.
+//!
+//! The delivery sequence must count 1, 2, 3; anything else (a hole, a missed heartbeat, an ended pull, a
+//! break of the connection) ends it, and whoever reads begins anew from a position of their own.
+
+use std::time::Duration;
+
+use async_nats::{Message, Subscriber};
+use futures::{FutureExt, StreamExt};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::api::ApiError;
+use super::connect::Connection;
+use super::place::Place;
+
+/// Messages a pull asks for; two pulls may be outstanding.
+const PULL_MESSAGES: u64 = 2048;
+/// Bytes a pull may bring, at least; never less than two of the server's largest messages.
+const PULL_BYTES: usize = 16 << 20;
+const PULL_EXPIRES: Duration = Duration::from_secs(60);
+const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence for so long is a missed heartbeat.
+const SILENCE_MAX: Duration = Duration::from_secs(6);
+
+/// Why the deliveries ended; `label` is the cause in `oncegate_recoveries_total`.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Broken {
+    /// Short and fixed.
+    pub label: &'static str,
+    /// For a person.
+    pub why: String,
+    /// The server forbids what is needed: trying again changes nothing.
+    pub denied: bool,
+}
+
+pub(super) fn broken(label: &'static str, why: impl std::fmt::Display) -> Broken {
+    Broken { label, why: why.to_string(), denied: false }
+}
+
+impl From<ApiError> for Broken {
+    fn from(error: ApiError) -> Self {
+        let denied = matches!(error, ApiError::Denied(_));
+        Self { denied, ..broken("feed_request", error) }
+    }
+}
+
+/// See the module.
+pub(super) struct Pull {
+    connection: Connection,
+    next_subject: String,
+    messages: Subscriber,
+    inbox: String,
+    outstanding: u64,
+    delivered: u64,
+    breaks: u64,
+}
+
+impl Pull {
+    /// From a consumer whose first delivery will be number 1. A connection that broke more than `breaks`
+    /// times ends it.
+    pub(super) async fn open(
+        connection: &Connection,
+        stream: &str,
+        consumer: &str,
+        breaks: u64,
+    ) -> Result<Self, Broken> {
+        let inbox = connection.client.new_inbox();
+        let subscribed = connection.client.subscribe(inbox.clone()).await;
+        let messages = subscribed.map_err(|error| broken("feed_request", error))?;
+        let call = format!("CONSUMER.MSG.NEXT.{stream}.{consumer}");
+        Ok(Self {
+            next_subject: connection.api_subject(&call),
+            connection: connection.clone(),
+            messages,
+            inbox,
+            outstanding: 0,
+            delivered: 0,
+            breaks,
+        })
+    }
+
+    /// The next delivery; waits until there is one.
+    pub(super) async fn next(&mut self) -> Result<(Message, Place), Broken> {
+        loop {
+            self.replenish().await?;
+            let message = self.wait().await?;
+            if let Some(delivery) = self.take(message)? {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// The next delivery, if it is here already.
+    pub(super) fn at_hand(&mut self) -> Result<Option<(Message, Place)>, Broken> {
+        while let Some(message) = self.messages.next().now_or_never() {
+            let message = message.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
+            if let Some(delivery) = self.take(message)? {
+                return Ok(Some(delivery));
+            }
+        }
+        Ok(None)
+    }
+
+    /// After a break: the highest sequence that the client still had at hand, at least `seen`.
+    pub(super) fn drain_highest(&mut self, seen: u64) -> u64 {
+        let mut highest = seen;
+        while let Some(Some(message)) = self.messages.next().now_or_never() {
+            let place = message.reply.as_deref().and_then(Place::read);
+            highest = highest.max(place.map_or(0, |place| place.sequence));
+        }
+        highest
+    }
+
+    /// Keeps enough asked for that the server is never idle.
+    async fn replenish(&mut self) -> Result<(), Broken> {
+        if self.outstanding > PULL_MESSAGES {
+            return Ok(());
+        }
+        let bytes = PULL_BYTES.max(2 * self.connection.message_bytes_max() + (1 << 17));
+        let body = json!({
+            "batch": PULL_MESSAGES, "max_bytes": bytes,
+            "expires": PULL_EXPIRES.as_nanos() as u64,
+            "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
+        });
+        let (subject, inbox) = (self.next_subject.clone(), self.inbox.clone());
+        let sent =
+            self.connection.client.publish_with_reply(subject, inbox, body.to_string().into());
+        sent.await.map_err(|error| broken("feed_request", error))?;
+        self.outstanding += PULL_MESSAGES;
+        Ok(())
+    }
+
+    async fn wait(&mut self) -> Result<Message, Broken> {
+        tokio::select! {
+            biased;
+            message = timeout(SILENCE_MAX, self.messages.next()) => match message {
+                Ok(Some(message)) => Ok(message),
+                Ok(None) => Err(broken("feed_ended", "the subscription ended")),
+                Err(_) => Err(broken("missed_heartbeat", "the server has been silent")),
+            },
+            () = self.connection.broken_since(self.breaks) => {
+                Err(broken("disconnected", "the connection broke"))
+            }
+        }
+    }
+
+    /// `None`: a message of the server about the pull itself.
+    fn take(&mut self, message: Message) -> Result<Option<(Message, Place)>, Broken> {
+        let Some(place) = message.reply.as_deref().and_then(Place::read) else {
+            return self.status(&message).map(|()| None);
+        };
+        self.outstanding = self.outstanding.saturating_sub(1);
+        if place.delivery != self.delivered + 1 {
+            let why = format!("delivery {} where {} was due", place.delivery, self.delivered + 1);
+            return Err(broken("hole", why));
+        }
+        self.delivered = place.delivery;
+        Ok(Some((message, place)))
+    }
+
+    fn status(&mut self, message: &Message) -> Result<(), Broken> {
+        let code = message.status.map_or(0, |status| status.as_u16());
+        let text = message.description.clone().unwrap_or_default();
+        let ended_by_itself = match code {
+            100 => return Ok(()),
+            408 => true,
+            409 => text.starts_with("Batch Completed") || text.starts_with("Message Size"),
+            _ => false,
+        };
+        if !ended_by_itself {
+            return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
+        }
+        let left =
+            message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
+        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
+        self.outstanding = self.outstanding.saturating_sub(left);
+        Ok(())
+    }
+}
