@@ -15,15 +15,15 @@ pub const V2_15: &str = "2.15.1";
 pub const V2_14: &str = "2.14.6";
 pub const V2_12: &str = "2.12.8";
 
-/// Begins the extra text of a server that has a domain and nothing else of its own.
-const DOMAIN: &str = "domain of JetStream: ";
-
 const HOW: &str = "run ./scripts/test once: it puts the servers under ~/.cache/oncegate/nats";
 
 pub struct Server {
     binary: PathBuf,
     dir: TempDir,
     port: u16,
+    /// More of its `jetstream` block.
+    jetstream: String,
+    /// More of its configuration.
     extra: String,
     login: Login,
     child: Option<Child>,
@@ -37,29 +37,35 @@ impl Server {
 
     /// The default server with more lines in its configuration.
     pub fn start_with(extra: &str) -> Self {
-        Self::launch(default_binary(), extra, Login::default())
+        Self::launch(default_binary(), "", extra, Login::default())
     }
 
     /// The default server where the tests themselves must log in.
     pub fn start_guarded(extra: &str, login: Login) -> Self {
-        Self::launch(default_binary(), extra, login)
+        Self::launch(default_binary(), "", extra, login)
     }
 
     /// The default server with its JetStream in a domain.
     pub fn start_in_domain(domain: &str) -> Self {
-        Self::start_with(&format!("{DOMAIN}{domain}"))
+        Self::launch(default_binary(), &format!("domain: {domain}"), "", Login::default())
     }
 
     /// A server of this very version.
     pub fn start_version(version: &str) -> Self {
-        Self::launch(cached_binary(version), "", Login::default())
+        Self::start_version_with(version, "")
     }
 
-    fn launch(binary: PathBuf, extra: &str, login: Login) -> Self {
+    /// A server of this very version with more in its `jetstream` block.
+    pub fn start_version_with(version: &str, jetstream: &str) -> Self {
+        Self::launch(cached_binary(version), jetstream, "", Login::default())
+    }
+
+    fn launch(binary: PathBuf, jetstream: &str, extra: &str, login: Login) -> Self {
         let mut server = Self {
             binary,
             dir: tempfile::tempdir().unwrap(),
             port: free_port(),
+            jetstream: jetstream.into(),
             extra: extra.into(),
             login,
             child: None,
@@ -127,13 +133,11 @@ impl Server {
     /// One attempt; false if the server ended at once, as it does when the port is taken.
     fn try_spawn(&mut self) -> bool {
         let config = self.dir.path().join("server.conf");
-        let (domain, extra) = match self.extra.strip_prefix(DOMAIN) {
-            Some(domain) => (format!(", domain: {domain}"), ""),
-            None => (String::new(), self.extra.as_str()),
-        };
         let text = format!(
             "listen: \"127.0.0.1:{port}\"\nserver_name: itest\n\
-             jetstream {{ store_dir: {store:?}{domain} }}\nlog_file: {log:?}\n{extra}\n",
+             jetstream {{ store_dir: {store:?}, {jetstream} }}\nlog_file: {log:?}\n{extra}\n",
+            jetstream = self.jetstream,
+            extra = self.extra,
             port = self.port,
             store = self.dir.path().join("store"),
             log = self.log(),
