@@ -161,6 +161,15 @@ fn windows_alone_and_beside_another() {
 }
 
 #[test]
+fn a_window_shrinks_step_by_step_beside_many() {
+    let mut script = vec![of(1, 1, START, None)];
+    script.extend((2..=4).map(|batch| of(batch, 1, START, None)));
+    script.extend((2..=2_000).map(|n| of(1, n, APPEND, None)));
+    script.push(of(1, 2_001, END, None));
+    agree(&script);
+}
+
+#[test]
 fn an_idle_batch_is_dropped() {
     agree(&[one(1, START), one(2, APPEND), Idle, one(3, APPEND), of(1, 4, END, None), plain(2)]);
     agree(&[one(1, START), Idle, of(1, 2, PING, None), of(1, 1, START, Some(1))]);
