@@ -21,6 +21,7 @@ const DOMAIN: &str = "domain of JetStream: ";
 const HOW: &str = "run ./scripts/test once: it puts the servers under ~/.cache/oncegate/nats";
 
 pub struct Server {
+    name: String,
     binary: PathBuf,
     dir: TempDir,
     port: u16,
@@ -55,8 +56,18 @@ impl Server {
         Self::launch(cached_binary(version), "", Login::default())
     }
 
+    /// The default server as a node of a cluster, under a name of its own.
+    pub fn start_node(name: &str, extra: &str) -> Self {
+        Self::launch_as(name, default_binary(), extra, Login::default())
+    }
+
     fn launch(binary: PathBuf, extra: &str, login: Login) -> Self {
+        Self::launch_as("itest", binary, extra, login)
+    }
+
+    fn launch_as(name: &str, binary: PathBuf, extra: &str, login: Login) -> Self {
         let mut server = Self {
+            name: name.into(),
             binary,
             dir: tempfile::tempdir().unwrap(),
             port: free_port(),
@@ -101,6 +112,14 @@ impl Server {
         }
     }
 
+    /// SIGTERM, and waits for its end.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(&child, "TERM");
+            wait_until("the server to stop", || child.try_wait().unwrap().is_some());
+        }
+    }
+
     /// Starts it again on its port and its files.
     pub fn restart(&mut self) {
         self.kill();
@@ -132,9 +151,10 @@ impl Server {
             None => (String::new(), self.extra.as_str()),
         };
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: itest\n\
+            "listen: \"127.0.0.1:{port}\"\nserver_name: {name}\n\
              jetstream {{ store_dir: {store:?}{domain} }}\nlog_file: {log:?}\n{extra}\n",
             port = self.port,
+            name = self.name,
             store = self.dir.path().join("store"),
             log = self.log(),
         );
