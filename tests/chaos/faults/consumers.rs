@@ -56,13 +56,14 @@ pub fn stolen<S: Site>(stage: &mut Stage<S>) {
     let ask = json!({ "batch": count, "no_wait": true }).to_string();
     let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{CONSUMER}");
     thief.send(&Outgoing::new(&subject, &[], ask.as_bytes()), Some("_INBOX.thief"));
-    let mut sequences = Vec::new();
-    while (sequences.len() as u64) < count {
-        let delivery = thief.delivery().expect("a message");
-        let reply = delivery.reply.expect("a message to acknowledge");
-        sequences.push(reply.split('.').nth(5).unwrap().parse().unwrap());
-        thief.request(&Outgoing::new(&reply, &[], b"+ACK"));
+    let replies: Vec<String> = (0..count)
+        .map(|_| thief.delivery().and_then(|taken| taken.reply).expect("a message to acknowledge"))
+        .collect();
+    for reply in &replies {
+        thief.request(&Outgoing::new(reply, &[], b"+ACK"));
     }
+    let sequence = |reply: &String| reply.split('.').nth(5).unwrap().parse().unwrap();
+    let sequences: Vec<u64> = replies.iter().map(sequence).collect();
     wait_until("them to be gone", || {
         let client = &mut stage.world.client;
         sequences.iter().all(|sequence| streams::get(client, "ACTIONS", *sequence).is_none())
