@@ -8,6 +8,7 @@ use crate::stage::{Fault, Stage};
 use crate::support::cluster::Cluster;
 use crate::support::gate::Settings;
 use crate::support::server::Server;
+use crate::support::streams;
 
 const TIMES: u64 = 3;
 
@@ -95,4 +96,23 @@ each! { on_a_cluster:
     a_node_that_is_cut_off = "node-cut-off",
     a_node_that_is_cut_off_silently = "node-cut-off-silently",
     a_quorum_that_is_lost = "quorum-lost",
+}
+
+/// The next delivery is the consumer's first, so its number shows no hole.
+#[test]
+fn a_consumer_that_is_moved_before_it_has_delivered_anything() {
+    for kind in ["limits", "workqueue"] {
+        let fields = json!({ "retention": kind });
+        let mut stage = Stage::begin(Server::start(), 1, &fields, &Settings::default());
+        for _ in 0..TIMES {
+            stage.publish();
+            stage.settle();
+            faults::workers::both_killed(&mut stage);
+            faults::consumers::wait_for_pull(&mut stage);
+            let last = streams::last_sequence(&mut stage.world.client, "ACTIONS");
+            faults::consumers::move_to(&mut stage, last + 6);
+            stage.publish();
+        }
+        stage.end();
+    }
 }

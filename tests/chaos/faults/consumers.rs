@@ -1,5 +1,7 @@
 //! Somebody else at the gate's consumer.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::stage::Stage;
@@ -21,8 +23,25 @@ pub fn deleted<S: Site>(stage: &mut Stage<S>) {
 pub fn moved<S: Site>(stage: &mut Stage<S>) {
     let last = streams::last_sequence(&mut stage.world.client, "ACTIONS");
     let to = 1 + stage.dice.roll(last + 30);
-    stage.world.client.api(&format!("CONSUMER.RESET.{CONSUMER}"), &json!({ "seq": to }));
+    move_to(stage, to);
     stage.publish();
+}
+
+/// Its next delivery is of this sequence, or a later one. A reset of a consumer that is not there at
+/// the moment is not answered.
+pub fn move_to<S: Site>(stage: &mut Stage<S>, to: u64) {
+    let mut somebody = stage.world.server.client();
+    somebody.patience(Duration::from_secs(1));
+    somebody.try_api(&format!("CONSUMER.RESET.{CONSUMER}"), &json!({ "seq": to }));
+}
+
+/// Waits until a worker has asked the consumer for messages.
+pub fn wait_for_pull<S: Site>(stage: &mut Stage<S>) {
+    wait_until("a worker to pull", || {
+        stage.must_run();
+        let info = stage.world.client.api(&format!("CONSUMER.INFO.{CONSUMER}"), &Value::Null);
+        info["num_waiting"].as_u64() > Some(0)
+    });
 }
 
 /// Somebody else pulls messages of the gate's consumer, and never acknowledges them.
