@@ -50,6 +50,9 @@ struct Worker {
 enum Trouble {
     /// The server is away, or the ledger takes no more: wait and try again.
     Wait(String),
+    /// Going on would be wrong, if the server that said so knows: one of several may not have caught up
+    /// with the others yet. Ask again for a while, then stop and explain.
+    Doubt(anyhow::Error),
     /// Going on would be wrong: stop and explain.
     Stop(anyhow::Error),
 }

@@ -25,9 +25,15 @@ const TERM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// A feed that brought so many sequences was not stopped by what stopped the one before.
 const FAR: u64 = 10_000;
 
+/// What a replicated stream answers is taken for its last word after so long: longer than a leader that is
+/// cut off from the others goes on answering (it steps down after 10 s or a little more).
+const CERTAIN_AFTER: Duration = Duration::from_secs(30);
+
 /// What one recovery hands to the next.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// Since when every recovery has found that going on would be wrong.
+    pub doubted_since: Option<std::time::Instant>,
     /// The highest input sequence that a feed brought.
     pub highest_seen: u64,
     /// Feeds that broke in a row without getting far.
@@ -76,13 +82,25 @@ impl Worker {
             let pump = match begun {
                 Ok(pump) => pump,
                 Err(Trouble::Stop(error)) => return Err(error),
+                Err(Trouble::Doubt(error)) => {
+                    let since = *memory.doubted_since.get_or_insert_with(clock::monotonic);
+                    if since.elapsed() > CERTAIN_AFTER {
+                        return Err(error);
+                    }
+                    self.wait_for(&format!("asking again, before the gate stops: {error}"));
+                    self.metrics.recovery("retry");
+                    self.pause(waiting.next()).await;
+                    continue;
+                }
                 Err(Trouble::Wait(why)) => {
+                    memory.doubted_since = None;
                     self.wait_for(&why);
                     self.metrics.recovery("retry");
                     self.pause(waiting.next()).await;
                     continue;
                 }
             };
+            memory.doubted_since = None;
             self.metrics.set_leading(true);
             match pump.run(&holding.lost, &mut memory).await? {
                 End::Stopped | End::LeaseLost => return Ok(()),
