@@ -35,8 +35,7 @@ fn whatever_goes_wrong_on_a_cluster() {
 
 /// Fields of the input stream, and settings.
 pub fn in_three_replicas() -> (Value, Settings) {
-    let settings =
-        Settings::default().with("input.replicas", "3").with("ledger.replicas", "3");
+    let settings = Settings::default().with("input.replicas", "3").with("ledger.replicas", "3");
     (json!({ "num_replicas": 3 }), settings)
 }
 

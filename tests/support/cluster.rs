@@ -66,7 +66,10 @@ impl Cluster {
         let all = self.routes.iter().enumerate();
         all.flat_map(move |(from, row)| {
             let ends_here = move |to: &usize| from == node || *to == node;
-            row.iter().enumerate().filter(move |(to, _)| ends_here(to)).filter_map(|(_, r)| r.as_ref())
+            row.iter()
+                .enumerate()
+                .filter(move |(to, _)| ends_here(to))
+                .filter_map(|(_, r)| r.as_ref())
         })
     }
 
