@@ -73,8 +73,12 @@ pub fn node_cut_off_silently(stage: &mut Stage<Cluster>) {
 fn cut_off(stage: &mut Stage<Cluster>, silently: bool) {
     let node = node(stage);
     stage.world.server.isolate(node, silently);
-    // The two others elect leaders among them, and take what is published.
     stage.publish();
+    wait_until("the two others to lead every stream", || {
+        stage.must_run();
+        let leader = |stream| stage.world.server.leader(stream);
+        STREAMS.iter().all(|stream| leader(stream).is_some_and(|leader| leader != node))
+    });
     stage.publish();
     stage.published();
     stage.world.server.heal();

@@ -28,7 +28,7 @@ pub const SINGLE: &[Fault<Server>] = &[
     fault("workers-killed", 10, workers::both_killed),
     fault("worker-stopped", 3, workers::stopped),
     fault("worker-frozen", 3, workers::frozen),
-    fault("server-killed", 12, servers::killed),
+    fault("server-killed", 25, servers::killed),
     fault("server-frozen", 2, servers::frozen),
     fault("line-cut", 4, lines::cut),
     fault("line-stalled", 2, lines::stalled),
