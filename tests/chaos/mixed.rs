@@ -18,7 +18,7 @@ const PROGRESS: Duration = Duration::from_secs(3);
 
 #[test]
 fn whatever_goes_wrong_on_one_server() {
-    run(SINGLE, |seed| {
+    run(SINGLE, "", |seed| {
         // Every third round has a work queue for its input.
         let kind = if seed % 3 == 0 { "workqueue" } else { "limits" };
         Stage::begin(Server::start(), seed, &json!({ "retention": kind }), &Settings::default())
@@ -27,10 +27,21 @@ fn whatever_goes_wrong_on_one_server() {
 
 #[test]
 fn whatever_goes_wrong_on_a_cluster() {
-    run(CLUSTER, |seed| {
+    run(CLUSTER, " --cluster", |seed| {
         let (fields, settings) = in_three_replicas();
         Stage::begin(Cluster::start(), seed, &fields, &settings)
     });
+}
+
+#[test]
+fn the_script_knows_every_fault() {
+    let script = std::fs::read_to_string("scripts/chaos").unwrap();
+    let listed = |variable: &str| -> Vec<String> {
+        let (_, rest) = script.split_once(&format!("\n{variable}=\"")).unwrap();
+        rest.split('"').next().unwrap().split_whitespace().map(String::from).collect()
+    };
+    assert_eq!(listed("SINGLE_FAULTS"), SINGLE.iter().map(|f| f.name).collect::<Vec<_>>());
+    assert_eq!(listed("CLUSTER_FAULTS"), CLUSTER.iter().map(|f| f.name).collect::<Vec<_>>());
 }
 
 /// Fields of the input stream, and settings.
@@ -44,7 +55,7 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Rounds of seeds from `CHAOS_SEED` on, until `CHAOS_SECONDS` are over; one if it is not set.
-fn run<S: Site>(faults: &'static [Fault<S>], begin: fn(u64) -> Stage<S>) {
+fn run<S: Site>(faults: &'static [Fault<S>], site: &'static str, begin: fn(u64) -> Stage<S>) {
     let first = variable("CHAOS_SEED").map_or(1, |seed| seed.parse().unwrap());
     let least = variable("CHAOS_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
     let chosen: Vec<&Fault<S>> = match variable("CHAOS_FAULTS") {
@@ -54,7 +65,7 @@ fn run<S: Site>(faults: &'static [Fault<S>], begin: fn(u64) -> Stage<S>) {
     let (started, mut total, mut rounds) = (Instant::now(), Tally::default(), 0);
     while rounds == 0 || started.elapsed() < Duration::from_secs(least) {
         let seed = first + rounds;
-        let rerun = Rerun(seed);
+        let rerun = Rerun { seed, site };
         total.add(&round(begin(seed), &chosen, seed));
         drop(rerun);
         rounds += 1;
@@ -86,12 +97,18 @@ fn round<S: Site>(mut stage: Stage<S>, faults: &[&Fault<S>], seed: u64) -> Tally
 }
 
 /// Says on a failure how to see it again.
-struct Rerun(u64);
+struct Rerun {
+    seed: u64,
+    site: &'static str,
+}
 
 impl Drop for Rerun {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("this round again: scripts/chaos --seconds 1 --seed {}", self.0);
+            let Self { seed, site } = self;
+            let faults = variable("CHAOS_FAULTS").map(|names| format!(" --faults {names}"));
+            let faults = faults.unwrap_or_default();
+            eprintln!("this round again: scripts/chaos --seconds 1 --seed {seed}{site}{faults}");
         }
     }
 }
