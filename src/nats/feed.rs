@@ -174,6 +174,7 @@ impl Feed {
         // Whether more is behind them is not known; it may well be.
         let mut batch = Batch { pending: 1, ..Batch::default() };
         for message in found {
+            self.nothing_passed_over(message.sequence).await?;
             batch.missed += self.missed(message.sequence).await?;
             self.due = message.sequence + 1;
             if subjects.iter().any(|subject| matches(subject, &message.subject)) {
@@ -224,11 +225,32 @@ impl Feed {
         place: Place,
         batch: &mut Batch,
     ) -> Result<(), Broken> {
+        if self.whole_stream || place.delivery == 1 {
+            self.nothing_passed_over(place.sequence).await?;
+        }
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
         self.due = self.due.max(place.sequence + 1);
         if let Some(delivery) = self.delivery(message, place).await? {
             batch.push(delivery);
+        }
+        Ok(())
+    }
+
+    /// Sequences that were not brought must be gone from the stream. Somebody else may have moved the
+    /// consumer before its first delivery, which then has number 1 as it should; and a stream's new leader,
+    /// while it catches up, may not have a message and the next moment have the one after it.
+    async fn nothing_passed_over(&self, brought: u64) -> Result<(), Broken> {
+        let due = self.due.max(self.judged + 1);
+        if brought <= due {
+            return Ok(());
+        }
+        for filter in &self.config.input.subjects {
+            let next = raw::next(&self.connection, &self.stream, due, filter).await?;
+            if let Some(held) = next.map(|held| held.sequence).filter(|held| *held < brought) {
+                let why = format!("message {brought} came, and the stream still holds {held}");
+                return Err(broken("hole", why));
+            }
         }
         Ok(())
     }

@@ -78,6 +78,11 @@ impl StreamInfo {
         self.text("retention") == "workqueue"
     }
 
+    /// Several servers hold it, and one of them may lag.
+    pub fn is_replicated(&self) -> bool {
+        self.number("num_replicas") > 1
+    }
+
     /// The stream's own limit for a message, if any.
     pub fn message_bytes_max(&self) -> Option<usize> {
         usize::try_from(self.number("max_msg_size")).ok().filter(|bytes| *bytes > 0)

@@ -52,8 +52,39 @@ struct Worker {
 enum Trouble {
     /// The server is away, or the ledger takes no more: wait and try again.
     Wait(String),
+    /// Going on would be wrong, if the server that said so knows: one of several may not have caught up
+    /// with the others yet. Ask again for a while, then stop and explain.
+    Doubt(anyhow::Error),
     /// Going on would be wrong: stop and explain.
     Stop(anyhow::Error),
+}
+
+/// What a replicated stream answers is taken for its last word after so long: longer than a leader that is
+/// cut off from the others goes on answering (it steps down after 10 s or a little more).
+const CERTAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// Since when every try has found that going on would be wrong.
+#[derive(Default)]
+struct Doubts(Option<std::time::Instant>);
+
+impl Doubts {
+    /// What to wait for; or the error to stop with.
+    fn settle(&mut self, trouble: Trouble) -> anyhow::Result<String> {
+        match trouble {
+            Trouble::Stop(error) => Err(error),
+            Trouble::Wait(why) => {
+                self.0 = None;
+                Ok(why)
+            }
+            Trouble::Doubt(error) => {
+                let since = *self.0.get_or_insert_with(clock::monotonic);
+                if since.elapsed() > CERTAIN_AFTER {
+                    return Err(error);
+                }
+                Ok(format!("asking again, before the gate stops: {error}"))
+            }
+        }
+    }
 }
 
 impl From<ApiError> for Trouble {

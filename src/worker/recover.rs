@@ -29,10 +29,16 @@ impl Worker {
         let mut reader = TailReader::default();
         let mut answer = self.find_out(connection, &mut reader, first).await?;
         loop {
-            let step = recovery.next(answer).map_err(|refusal| {
-                let ledger = self.config.ledger_stream();
-                Trouble::Stop(anyhow::anyhow!("(ledger stream {ledger}) {refusal}"))
-            })?;
+            let step = match recovery.next(answer) {
+                Ok(step) => step,
+                Err(refusal) => {
+                    let ledger = self.config.ledger_stream();
+                    let refusal = anyhow::anyhow!("(ledger stream {ledger}) {refusal}");
+                    let input = setup::stream_info(connection, &self.config.input.stream).await;
+                    let replicated = input.map_or(true, |i| i.is_some_and(|i| i.is_replicated()));
+                    return Err(self.refused(refusal, replicated));
+                }
+            };
             answer = match step {
                 Step::Ask(ask) => self.find_out(connection, &mut reader, ask).await?,
                 Step::Commit { commit, foreign } => {
@@ -116,11 +122,22 @@ impl Worker {
                 "the input stream {name} is gone; waiting until it is there again: restore it, make it \
                  anew, or start the gate again to have it made"
             )),
-            false => Trouble::Stop(anyhow::anyhow!(
-                "the ledger stream {name} is gone: somebody deleted it. Restore it; a ledger that is made \
-                 anew does not fit the key table, and is refused."
-            )),
+            false => {
+                let gone = anyhow::anyhow!(
+                    "the ledger stream {name} is gone: somebody deleted it. Restore it; a ledger that is \
+                     made anew does not fit the key table, and is refused."
+                );
+                self.refused(gone, false)
+            }
         })
+    }
+
+    /// What one server of several says need not be the streams' last word.
+    fn refused(&self, why: anyhow::Error, input_is_replicated: bool) -> Trouble {
+        match self.config.ledger.replicas > 1 || input_is_replicated {
+            true => Trouble::Doubt(why),
+            false => Trouble::Stop(why),
+        }
     }
 
     pub(super) fn report_foreign(&self, foreign: &[u64]) {

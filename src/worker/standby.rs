@@ -6,7 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::{Backoff, Trouble, Worker, recover};
+use super::{Backoff, Doubts, Trouble, Worker, recover};
 use crate::gate::engine::follow::Follow;
 use crate::gate::entry::Leading;
 use crate::http::Status;
@@ -117,18 +117,18 @@ impl Standby<'_> {
 
     /// Comes back only with what is final.
     async fn keep_warm(&self) -> anyhow::Error {
-        let mut waiting = Backoff::default();
+        let (mut waiting, mut doubts) = (Backoff::default(), Doubts::default());
         loop {
             let followed = match self.catch_up().await {
                 Ok((mut tail, mut follow)) => {
-                    waiting = Backoff::default();
+                    (waiting, doubts) = (Backoff::default(), Doubts::default());
                     self.follow(&mut tail, &mut follow).await
                 }
                 Err(trouble) => Err(trouble),
             };
-            match followed {
-                Err(Trouble::Stop(error)) => return error,
-                Err(Trouble::Wait(why)) => self.show(|shown| {
+            match followed.map_err(|trouble| doubts.settle(trouble)) {
+                Err(Err(error)) => return error,
+                Err(Ok(why)) => self.show(|shown| {
                     shown.warm = false;
                     shown.table_trouble = Some(why);
                 }),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::holding::{self, Holding};
 use super::pump::{End, Pump};
-use super::{Backoff, Trouble, Worker, clock};
+use super::{Backoff, Doubts, Trouble, Worker, clock};
 use crate::gate::engine::recovery::Recovered;
 use crate::gate::engine::{Outcome, fold};
 use crate::gate::entry::{self, Entry, Leading, LeadingInput, Limits};
@@ -28,6 +28,8 @@ const FAR: u64 = 10_000;
 /// What one recovery hands to the next.
 #[derive(Default)]
 pub(super) struct Memory {
+    /// Whether going on would be wrong.
+    pub doubts: Doubts,
     /// The highest input sequence that a feed brought.
     pub highest_seen: u64,
     /// Feeds that broke in a row without getting far.
@@ -74,14 +76,15 @@ impl Worker {
             };
             let pump = match begun {
                 Ok(pump) => pump,
-                Err(Trouble::Stop(error)) => return Err(error),
-                Err(Trouble::Wait(why)) => {
+                Err(trouble) => {
+                    let why = memory.doubts.settle(trouble)?;
                     self.wait_for(&why);
                     self.metrics.recovery("retry");
                     self.pause_in_term(holding, waiting.next()).await;
                     continue;
                 }
             };
+            memory.doubts = Doubts::default();
             self.metrics.set_leading(true);
             match pump.run(&holding.lost, &mut memory).await? {
                 End::Stopped | End::LeaseLost => return Ok(()),

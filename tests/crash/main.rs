@@ -13,7 +13,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod chaos;
 mod inputs;
 mod instances;
 mod ledgers;

@@ -43,6 +43,11 @@ impl Settings {
         self.0.push((name.into(), value.into()));
     }
 
+    /// All of these too.
+    pub fn extend(&mut self, more: &Self) {
+        more.0.iter().for_each(|(name, value)| self.set(name, value));
+    }
+
     pub fn unset(&mut self, name: &str) {
         self.0.retain(|(own, _)| own != name);
     }
@@ -176,6 +181,11 @@ impl Gate {
             self.must_run();
             self.ready() == Some(200)
         });
+    }
+
+    /// Whether there is a process of it, running or frozen.
+    pub fn is_started(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Waits until the worker leads.

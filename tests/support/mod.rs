@@ -2,6 +2,7 @@
 //! send any bytes, and a model that knows what the ledger must hold. Nothing here sees the inside
 //! of the worker.
 
+pub mod cluster;
 pub mod compare;
 pub mod gate;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod json;
 pub mod ledger;
 pub mod load;
 pub mod model;
+pub mod proxy;
 pub mod raw;
 pub mod server;
 pub mod streams;

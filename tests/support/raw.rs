@@ -142,6 +142,11 @@ impl Client {
 
     /// Sends many messages, some hundred at a time, and returns the answers in their order.
     pub fn request_all(&mut self, messages: &[Outgoing]) -> Vec<Delivery> {
+        self.try_request_all(messages).expect("the server closed the connection")
+    }
+
+    /// The same; `None` if an answer does not come: what became of the messages is not known.
+    pub fn try_request_all(&mut self, messages: &[Outgoing]) -> Option<Vec<Delivery>> {
         let mut answers = Vec::with_capacity(messages.len());
         for chunk in messages.chunks(IN_FLIGHT) {
             let first = self.requests;
@@ -151,17 +156,17 @@ impl Client {
                 self.requests += 1;
                 encode(message, Some(&reply), &mut bytes);
             }
-            self.writer.write_all(&bytes).unwrap();
+            self.writer.write_all(&bytes).ok()?;
             let mut got: HashMap<u64, Delivery> = HashMap::new();
             while got.len() < chunk.len() {
-                let delivery = self.delivery().expect("the server closed the connection");
+                let delivery = self.delivery()?;
                 if let Some(number) = self.request_number(&delivery).filter(|n| *n >= first) {
                     got.insert(number, delivery);
                 }
             }
             answers.extend((first..self.requests).map(|n| got.remove(&n).unwrap()));
         }
-        answers
+        Some(answers)
     }
 
     /// Publishes and waits until the stream has it.
@@ -182,12 +187,31 @@ impl Client {
         self.request_all(messages).iter().map(|answer| pub_ack(answer).unwrap()).collect()
     }
 
+    /// Publishes all of them; the stream's error for each that it refuses, and `None` if an answer
+    /// does not come.
+    pub fn try_publish_all(
+        &mut self,
+        messages: &[Outgoing],
+    ) -> Option<Vec<Result<PubAck, String>>> {
+        Some(self.try_request_all(messages)?.iter().map(pub_ack).collect())
+    }
+
     /// A request of the JetStream API. The answer may hold an `error`.
     pub fn api(&mut self, call: &str, body: &Value) -> Value {
-        let payload = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let answer = self.request(&Outgoing::new(&format!("$JS.API.{call}"), &[], &payload));
+        let answer = self.request(&api_request(call, body));
         serde_json::from_slice(&answer.payload)
             .unwrap_or_else(|error| panic!("{call}: {error}: {answer:?}"))
+    }
+
+    /// The same, where JetStream may be away: `None` if nobody answers.
+    pub fn try_api(&mut self, call: &str, body: &Value) -> Option<Value> {
+        let answer = self.try_request_all(&[api_request(call, body)])?.remove(0);
+        serde_json::from_slice(&answer.payload).ok()
+    }
+
+    /// How long to wait for an answer.
+    pub fn patience(&mut self, most: std::time::Duration) {
+        self.writer.set_read_timeout(Some(most)).unwrap();
     }
 
     /// Listens on a subject.
@@ -214,6 +238,7 @@ impl Client {
                     return self.body(words[1], Some(words[3]), Some(words[4]), words[5]);
                 }
                 (b"PING", _) => self.writer.write_all(b"PONG\r\n").ok()?,
+                (b"-ERR", _) if line.ends_with(b"'Server Shutdown'") => return None,
                 (b"-ERR", _) => panic!("the server says {}", String::from_utf8_lossy(&line)),
                 _ => {}
             }
@@ -255,6 +280,11 @@ impl Client {
             }
         }
     }
+}
+
+fn api_request(call: &str, body: &Value) -> Outgoing {
+    let payload = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    Outgoing::new(&format!("$JS.API.{call}"), &[], &payload)
 }
 
 fn encode(message: &Outgoing, reply: Option<&str>, into: &mut Vec<u8>) {

@@ -18,6 +18,7 @@ pub const V2_12: &str = "2.12.8";
 const HOW: &str = "run ./scripts/test once: it puts the servers under ~/.cache/oncegate/nats";
 
 pub struct Server {
+    name: String,
     binary: PathBuf,
     dir: TempDir,
     port: u16,
@@ -60,8 +61,18 @@ impl Server {
         Self::launch(cached_binary(version), jetstream, "", Login::default())
     }
 
+    /// The default server as a node of a cluster, under a name of its own.
+    pub fn start_node(name: &str, extra: &str) -> Self {
+        Self::launch_as(name, default_binary(), "", extra, Login::default())
+    }
+
     fn launch(binary: PathBuf, jetstream: &str, extra: &str, login: Login) -> Self {
+        Self::launch_as("itest", binary, jetstream, extra, login)
+    }
+
+    fn launch_as(name: &str, binary: PathBuf, jetstream: &str, extra: &str, login: Login) -> Self {
         let mut server = Self {
+            name: name.into(),
             binary,
             dir: tempfile::tempdir().unwrap(),
             port: free_port(),
@@ -107,6 +118,14 @@ impl Server {
         }
     }
 
+    /// SIGTERM, and waits for its end.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(&child, "TERM");
+            wait_until("the server to stop", || child.try_wait().unwrap().is_some());
+        }
+    }
+
     /// Starts it again on its port and its files.
     pub fn restart(&mut self) {
         self.kill();
@@ -134,11 +153,12 @@ impl Server {
     fn try_spawn(&mut self) -> bool {
         let config = self.dir.path().join("server.conf");
         let text = format!(
-            "listen: \"127.0.0.1:{port}\"\nserver_name: itest\n\
+            "listen: \"127.0.0.1:{port}\"\nserver_name: {name}\n\
              jetstream {{ store_dir: {store:?}, {jetstream} }}\nlog_file: {log:?}\n{extra}\n",
             jetstream = self.jetstream,
             extra = self.extra,
             port = self.port,
+            name = self.name,
             store = self.dir.path().join("store"),
             log = self.log(),
         );

@@ -13,10 +13,28 @@ use super::server::Server;
 use super::streams::{self, Stored};
 use super::wait_until;
 
-pub struct World {
+/// What the worker stands on: a server, or several.
+pub trait Site {
+    /// A connection of the test's own.
+    fn client(&self) -> Client;
+    /// Where each server takes clients.
+    fn ports(&self) -> Vec<u16>;
+}
+
+impl Site for Server {
+    fn client(&self) -> Client {
+        Server::client(self)
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        vec![self.port()]
+    }
+}
+
+pub struct World<S: Site = Server> {
     pub gate: Gate,
     pub client: Client,
-    pub server: Server,
+    pub server: S,
     /// The input stream's name.
     pub input: String,
     inputs: Vec<Stored>,
@@ -35,9 +53,18 @@ impl World {
         world
     }
 
+    /// A worker that does not run yet, where the test makes the input stream itself, with these fields.
+    pub fn with_input(rules: Rules, fields: &Value) -> Self {
+        let mut world = Self::prepared(Server::start(), rules);
+        streams::create(&mut world.client, &streams::input_config(fields));
+        world
+    }
+}
+
+impl<S: Site> World<S> {
     /// A worker that does not run yet, for this server.
-    pub fn prepared(server: Server, rules: Rules) -> Self {
-        let mut gate = Gate::on(&server.url());
+    pub fn prepared(server: S, rules: Rules) -> Self {
+        let mut gate = Gate::on(&format!("nats://127.0.0.1:{}", server.ports()[0]));
         rules.write(&mut gate.settings);
         Self {
             client: server.client(),
@@ -49,13 +76,6 @@ impl World {
             eras: vec![(0, rules)],
             foreign: BTreeSet::new(),
         }
-    }
-
-    /// The same, where the test makes the input stream itself, with these fields.
-    pub fn with_input(rules: Rules, fields: &Value) -> Self {
-        let mut world = Self::prepared(Server::start(), rules);
-        streams::create(&mut world.client, &streams::input_config(fields));
-        world
     }
 
     pub fn rules(&self) -> &Rules {
@@ -108,6 +128,11 @@ impl World {
         self.unread = sequence + 1;
     }
 
+    /// These were taken out of the input before anyone judged them.
+    pub fn stolen(&mut self, sequences: &[u64]) {
+        self.inputs.retain(|input| !sequences.contains(&input.sequence));
+    }
+
     /// The message at this ledger sequence is not the gate's.
     pub fn foreign(&mut self, sequence: u64) {
         self.foreign.insert(sequence);
@@ -139,15 +164,20 @@ impl World {
     /// Waits until the ledger names the last input.
     pub fn settle(&mut self) {
         self.capture();
-        let Some(last) = self.inputs.last() else {
-            return;
-        };
-        let (last, stream) = ((last.sequence, last.time), self.ledger());
-        wait_until(&format!("input {} to be judged", last.0), || {
+        wait_until("the last input to be judged", || {
             self.gate.must_run();
-            ledger::last_named(&mut self.client, &stream)
-                .is_some_and(|named| (named.sequence, named.time) == last)
+            self.is_settled()
         });
+    }
+
+    /// Whether the ledger names the last input that was captured.
+    pub fn is_settled(&mut self) -> bool {
+        let stream = self.ledger();
+        let Some(last) = self.inputs.last() else {
+            return true;
+        };
+        ledger::last_named(&mut self.client, &stream)
+            .is_some_and(|named| (named.sequence, named.time) == (last.sequence, last.time))
     }
 
     /// Waits until everything is judged; then the ledger must equal the model.

@@ -263,6 +263,9 @@ impl<'a> Pump<'a> {
             Happened::Original(Err(Trouble::Wait(why))) => {
                 return Err(Halt::Recover("original_unread", why));
             }
+            Happened::Original(Err(Trouble::Doubt(why))) => {
+                return Err(Halt::Recover("original_unread", why.to_string()));
+            }
             Happened::Original(Err(Trouble::Stop(error))) => return Err(Halt::Stop(error)),
             Happened::Anchor(anchor) => self.on_anchor(anchor),
             Happened::Actions(Some(decoded)) => self.on_actions(decoded).await?,
