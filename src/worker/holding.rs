@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
+use super::kill::{self, Step};
 use crate::nats::lease::Lease;
 
 /// A stop does not wait longer for the server to take the lease back.
@@ -33,11 +34,13 @@ pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
             }
             let time_left = takeover.saturating_sub(renewed.elapsed());
             let begun = clock::monotonic();
+            let around = kill::around(Step::Renew);
             let renewal = tokio::time::timeout(time_left, lease.renew());
             let renewal = tokio::select! {
                 renewal = renewal => renewal,
                 () = asked.cancelled() => break,
             };
+            around.done();
             match renewal {
                 Ok(Ok(())) => renewed = begun,
                 Ok(Err(error)) => {
@@ -50,7 +53,10 @@ pub fn hold(mut lease: Lease, takeover: Duration) -> Holding {
                 }
             }
         }
-        match tokio::time::timeout(RELEASE_MAX, lease.release()).await {
+        let around = kill::around(Step::GiveBackLease);
+        let given_back = tokio::time::timeout(RELEASE_MAX, lease.release()).await;
+        around.done();
+        match given_back {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the lease was not given back; it ends by itself")

@@ -2,13 +2,15 @@
 //!
 //! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
 //! [`term`] (to begin to lead, and what ends it), [`pump`] (the loop), [`input`] (feed and decoding),
-//! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys).
+//! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys), [`kill`]
+//! (where tests end it).
 
 mod clock;
 mod committer;
 mod holding;
 mod housekeeping;
 mod input;
+pub mod kill;
 mod pump;
 mod recover;
 mod term;
@@ -96,6 +98,7 @@ pub async fn run(
     accept_key_rules: bool,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    kill::arm()?;
     let config = Arc::new(config);
     let metrics = Metrics::new()?;
     let health = Health::new(Status::Starting("opening the key table".to_owned()));
@@ -123,7 +126,9 @@ pub async fn run(
         worker.health.set(Status::Failed(format!("{error:#}")));
     }
     worker.metrics.set_leading(false);
+    let around = kill::around(kill::Step::FlushTable);
     let flushed = worker.table.flush();
+    around.done();
     tidying.cancel();
     tidy.await.ok();
     // What ended the worker says more than what it left behind.
@@ -142,6 +147,7 @@ impl Worker {
         let Some(leasing) = self.connect("lease").await? else { return Ok(()) };
         let mut waiting = Backoff::default();
         while !self.stop.is_cancelled() {
+            kill::at(kill::Place::LeaseWanted);
             let tried = lease::try_take(&leasing, self.config.bucket(), &self.holder);
             let Some(tried) = self.or_stop(tried).await else { break };
             match tried {

@@ -1,6 +1,6 @@
 //! Carries out the engine's recovery: asks the streams, writes the table.
 
-use super::{Trouble, Worker};
+use super::{Trouble, Worker, kill};
 use crate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovered, Recovery, Step};
 use crate::http::Status;
 use crate::nats::connect::Connection;
@@ -18,21 +18,26 @@ impl Worker {
         let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
         let input = self.config.input.stream.as_str().into();
         let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
-        let mut answer = self.find_out(connection, first).await?;
+        let mut step = Step::Ask(first);
         loop {
-            let step = recovery.next(answer).map_err(|refusal| {
-                let ledger = self.config.ledger_stream();
-                Trouble::Stop(anyhow::anyhow!("(ledger stream {ledger}) {refusal}"))
-            })?;
-            answer = match step {
+            let around = kill::around(&step);
+            let answer = match step {
                 Step::Ask(ask) => self.find_out(connection, ask).await?,
                 Step::Commit { commit, foreign } => {
                     self.report_foreign(&foreign);
                     tokio::task::block_in_place(|| self.table.commit(&commit))?;
                     Answer::Committed
                 }
-                Step::Done(recovered) => return Ok(recovered),
+                Step::Done(recovered) => {
+                    around.done();
+                    return Ok(recovered);
+                }
             };
+            around.done();
+            step = recovery.next(answer).map_err(|refusal| {
+                let ledger = self.config.ledger_stream();
+                Trouble::Stop(anyhow::anyhow!("(ledger stream {ledger}) {refusal}"))
+            })?;
         }
     }
 
