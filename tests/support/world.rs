@@ -139,15 +139,21 @@ impl World {
     /// Waits until the ledger names the last input.
     pub fn settle(&mut self) {
         self.capture();
+        let last = self.inputs.last().map_or(0, |last| last.sequence);
+        wait_until(&format!("input {last} to be judged"), || {
+            self.gate.must_run();
+            self.is_settled()
+        });
+    }
+
+    /// Whether the ledger names the last input that was captured.
+    pub fn is_settled(&mut self) -> bool {
         let Some(last) = self.inputs.last() else {
-            return;
+            return true;
         };
         let (last, stream) = ((last.sequence, last.time), self.ledger());
-        wait_until(&format!("input {} to be judged", last.0), || {
-            self.gate.must_run();
-            ledger::last_named(&mut self.client, &stream)
-                .is_some_and(|named| (named.sequence, named.time) == last)
-        });
+        ledger::last_named(&mut self.client, &stream)
+            .is_some_and(|named| (named.sequence, named.time) == last)
     }
 
     /// Waits until everything is judged; then the ledger must equal the model.

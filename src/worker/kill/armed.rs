@@ -78,7 +78,8 @@ fn is_due(point: Point) -> bool {
 }
 
 fn kill(point: Point) -> ! {
-    writeln!(std::io::stderr(), "killed at {point}").ok();
+    let line = format!("killed at {point}\n");
+    std::io::stderr().write_all(line.as_bytes()).ok();
     std::process::abort()
 }
 

@@ -1,0 +1,78 @@
+//! No step of the loop without a kill point: what the compiler does not see.
+
+use std::path::Path;
+
+/// What the worker waits for, or writes.
+const STEPS: [&str; 2] = [".await", "table.commit("];
+
+/// Calls whose own steps have points, and waiting that changes nothing.
+const COVERED: [(&str, &str); 17] = [
+    ("recover.rs", "self.find_out("),
+    ("recover.rs", "self.stream("),
+    ("recover.rs", "raw::get("),
+    ("recover.rs", "raw::range("),
+    ("recover.rs", "raw::next("),
+    ("recover.rs", "setup::stream_info("),
+    ("term.rs", "self.recover("),
+    ("term.rs", "self.recover_and_pump("),
+    ("term.rs", "holding.give_back()"),
+    ("term.rs", "self.pause("),
+    ("term.rs", "raw::last_on("),
+    ("term.rs", "self.append_leading("),
+    ("term.rs", "Pump::new("),
+    ("term.rs", "self.stream(connection, &self.config.input.stream)"),
+    ("holding.rs", "self.task"),
+    ("commands.rs", "answer.send("),
+    ("mod.rs", "self.on"),
+];
+
+fn source(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/worker").join(path);
+    let text = std::fs::read_to_string(path).unwrap();
+    let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    code.collect::<Vec<_>>().join("\n")
+}
+
+/// Steps in this text that have no point since the step before them, each as its statement.
+fn without_point(file: &str, code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let steps = STEPS.iter().flat_map(|step| code.match_indices(step)).map(|(at, _)| at);
+    let mut steps: Vec<usize> = steps.collect();
+    steps.sort_unstable();
+    let mut before = 0;
+    for at in steps {
+        let function = code[..at].rfind("fn ").unwrap_or(0);
+        let since = &code[before.max(function)..at];
+        let statement = code[..at].rfind([';', '{', '}']).map_or(0, |end| end + 1);
+        let statement: String = code[statement..at].split_whitespace().collect();
+        let covered = COVERED.iter().any(|(of, call)| {
+            *of == file && statement.contains(&call.split_whitespace().collect::<String>())
+        });
+        if !covered && !since.contains("kill::a") {
+            found.push(format!("{file}: {statement}"));
+        }
+        before = at;
+    }
+    found
+}
+
+#[test]
+fn every_step_of_the_loop_has_a_kill_point() {
+    let files =
+        ["term.rs", "recover.rs", "holding.rs", "committer.rs", "pump/mod.rs", "pump/commands.rs"];
+    let mut found = Vec::new();
+    for path in files {
+        let (code, file) = (source(path), path.rsplit('/').next().unwrap());
+        assert!(STEPS.iter().any(|step| code.contains(step)), "{path} has moved");
+        found.extend(without_point(file, &code));
+    }
+    assert_eq!(found, Vec::<String>::new());
+}
+
+#[test]
+fn a_step_without_a_kill_point_is_found() {
+    let code = "async fn a() { kill::at(Place::X); b().await; c(); d().await; }";
+    assert_eq!(without_point("x.rs", code), ["x.rs: d()"]);
+    let code = "fn a() { kill::at(Place::X); } fn b() { self.table.commit(&commit); }";
+    assert_eq!(without_point("x.rs", code), ["x.rs: self."]);
+}
