@@ -33,7 +33,7 @@ pub fn every_point_of(stage: Stage, kind: Kind) {
         points().into_iter().filter(|point| plan::stage(*point) == Ok(stage)).collect();
     here.extend(plan::more_points(stage));
     here.retain(|point| only.as_ref().is_none_or(|only| point.to_string() == *only));
-    let mut dice = Dice::new(seed);
+    let (mut dice, started) = (Dice::new(seed), Instant::now());
     for some in here.chunks(POINTS_PER_SCENE) {
         let mut scene = Scene::new(stage, kind, dice.roll(1 << 30));
         for point in some {
@@ -45,7 +45,8 @@ pub fn every_point_of(stage: Stage, kind: Kind) {
             check(&mut scene);
         }
     }
-    eprintln!("{} kills so far, after {stage:?} on {kind:?}", KILLS.load(Ordering::Relaxed));
+    let (kills, time) = (KILLS.load(Ordering::Relaxed), started.elapsed());
+    eprintln!("{kills} kills so far, after {stage:?} on {kind:?} ({time:.1?})");
 }
 
 /// The worker must die at this point, reached for the nth time.

@@ -6,7 +6,7 @@ use oncegate::worker::kill::{Point, Step};
 use serde_json::{Value, json};
 
 use crate::support::load::{self, Dice};
-use crate::support::model::Rules;
+use crate::support::model::{Rules, parse_block};
 use crate::support::raw::{Login, Outgoing};
 use crate::support::server::Server;
 use crate::support::world::{World, action};
@@ -121,8 +121,8 @@ impl Scene {
             }
             Stage::WrongClock => self.correct_clock(),
             Stage::TermEnding => self.let_a_day_go_by(),
-            Stage::LedgerDenied => self.deny(r#"{ publish: { deny: ["oncegate.rejected.>"] } }"#),
-            Stage::InputDenied => self.deny(r#"{ publish: { deny: ["$JS.API.CONSUMER.>"] } }"#),
+            Stage::LedgerDenied => self.deny("oncegate.rejected.>"),
+            Stage::InputDenied => self.deny("$JS.API.CONSUMER.>"),
             Stage::InputAnew => self.make_input_anew(),
         }
     }
@@ -130,9 +130,11 @@ impl Scene {
     // ---- what is published ------------------------------------------------------------------
 
     /// Publishes. A queue loses its messages when they are judged: the worker stands still until
-    /// they are captured.
+    /// they are captured. So it does where it must find them all at once.
     fn publish(&mut self, messages: &[Outgoing]) {
-        let freezes = self.kind == Kind::WorkQueue && self.world.gate.is_started();
+        let captures = self.kind == Kind::WorkQueue || self.stage == Stage::LedgerDenied;
+        let gate = &mut self.world.gate;
+        let freezes = captures && gate.is_started() && !gate.has_ended();
         if freezes {
             self.world.gate.freeze();
         }
@@ -149,6 +151,10 @@ impl Scene {
         let mut messages = load::mixed(count / 4, &format!("{}-", self.bursts), seed);
         self.bursts += 1;
         messages.extend(load::mixed(count, &format!("{}-", self.bursts), seed + 1));
+        if matches!(self.stage, Stage::Draining | Stage::Redelivery) {
+            // Those that break the feed would come between.
+            messages.retain(well_made);
+        }
         self.publish(&messages);
     }
 
@@ -312,11 +318,17 @@ impl Scene {
         self.world.gate.dir().join(format!("day-{number}"))
     }
 
-    fn deny(&mut self, permissions: &str) {
+    fn deny(&mut self, subject: &str) {
         self.await_leading();
         self.await_settled();
-        self.permit(permissions);
-        self.publish_burst(300);
+        self.permit(&format!("{{ publish: {{ deny: [{subject:?}] }} }}"));
+        // One that is rejected among others, so that a batch lacks one in its middle.
+        self.bursts += 1;
+        let key = |number: usize| format!("{}-{number}", self.bursts);
+        let mut messages: Vec<Outgoing> =
+            (0..40).map(|number| action("actions.pay", &key(number), "1")).collect();
+        messages.insert(20, Outgoing::new("actions.pay", &[], b"no key"));
+        self.publish(&messages);
         self.wait("its end", |_| false);
     }
 
@@ -351,6 +363,10 @@ fn make_input(world: &mut World, kind: Kind) {
 fn dated(key: u64, amount: u64, sent_at: u64) -> Outgoing {
     let payload = format!("{{\"amount\":{amount},\"sent_at\":{sent_at}}}");
     action("actions.pay", &format!("dated-{key}"), &payload)
+}
+
+fn well_made(message: &Outgoing) -> bool {
+    message.headers.as_deref().is_none_or(|block| parse_block(block).is_some())
 }
 
 /// How many terms the ledger knows.
