@@ -13,7 +13,7 @@ use crate::{Kind, Stage, plan};
 pub const KILL_AT: &str = "ONCEGATE_KILL_AT";
 const KILLS_PER_POINT: u64 = 3;
 /// Points that share a server; then a new one, so that the ledgers stay short.
-const POINTS_PER_SCENE: usize = 4;
+const POINTS_PER_SCENE: usize = 6;
 const SIGABRT: i32 = 6;
 
 static KILLS: AtomicUsize = AtomicUsize::new(0);
@@ -22,7 +22,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).map_or(otherwise, |text| text.parse().expect("a number"))
 }
 
-/// Kills at each point that this stage reaches, and checks after each.
+/// Kills at each point that this stage reaches; the ledger must equal the model after each few.
 pub fn every_point_of(stage: Stage, kind: Kind) {
     if !plan::happens_on(stage, kind) {
         return;
@@ -42,8 +42,8 @@ pub fn every_point_of(stage: Stage, kind: Kind) {
                 let later = first + dice.roll(last - first + 1);
                 kill(&mut scene, *point, if round == 0 { first } else { later });
             }
-            check(&mut scene);
         }
+        check(&mut scene, some);
     }
     let (kills, time) = (KILLS.load(Ordering::Relaxed), started.elapsed());
     eprintln!("{kills} kills so far, after {stage:?} on {kind:?} ({time:.1?})");
@@ -71,7 +71,8 @@ pub fn kill(scene: &mut Scene, point: Point, nth: u64) {
 }
 
 /// Started again without a kill, it leaves nothing undone and nothing done twice.
-fn check(scene: &mut Scene) {
+fn check(scene: &mut Scene, killed_at: &[Point]) {
+    let _told = Told(killed_at);
     scene.prepare_to_live();
     scene.spawn(&[]);
     scene.world.check();
@@ -83,4 +84,16 @@ fn check(scene: &mut Scene) {
         });
     }
     scene.world.gate.stop();
+}
+
+/// Says where the worker was killed, should the comparison fail.
+struct Told<'a>(&'a [Point]);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let points: Vec<String> = self.0.iter().map(Point::to_string).collect();
+            eprintln!("killed before at {}", points.join(", "));
+        }
+    }
 }

@@ -105,18 +105,18 @@ pub fn happens_on(stage: Stage, kind: Kind) -> bool {
 /// A later time, at most, that this point is reached by one process.
 pub fn last_time(stage: Stage, point: Point) -> u64 {
     match (stage, point) {
-        (_, Point::Before(Step::AppendMiddle) | Point::After(Step::AppendMiddle)) => 600,
+        (_, Point::Before(Step::AppendMiddle) | Point::After(Step::AppendMiddle)) => 300,
         (Stage::Redelivery, Point::Before(Step::Redelivered) | Point::After(Step::Redelivered)) => {
             20
         }
-        (Stage::Redelivery, _) => 300,
+        (Stage::Redelivery, _) => 200,
         (_, Point::At(Place::DrainingInFlight | Place::FeedBrokenInFlight)) => 3,
         // The process ends with these.
         (Stage::Draining | Stage::LedgerDenied | Stage::InputDenied, _) => 1,
         // As many as its chunks.
         (Stage::Tail, _) => 2,
         (Stage::TermEnding, _) => 2,
-        _ => 4,
+        _ => 3,
     }
 }
 
