@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// What the worker waits for, or writes.
-const STEPS: [&str; 2] = [".await", "table.commit("];
+const STEPS: [&str; 3] = [".await", "table.commit(", "lease.renew("];
 
 /// Calls that have points inside or around them, and waiting that changes nothing.
 const COVERED: &[(&str, &str)] = &[
@@ -46,7 +46,8 @@ fn source(path: &str) -> String {
 /// Steps in this text that have no point since the step before them, each as its statement.
 fn without_point(file: &str, code: &str) -> Vec<String> {
     let is_step = |at: &usize, step: &str| {
-        !code[at + step.len()..].starts_with(|next: char| next.is_alphanumeric() || next == '_')
+        let in_word = |next: char| next.is_alphanumeric() || next == '_';
+        step.ends_with('(') || !code[at + step.len()..].starts_with(in_word)
     };
     let steps = STEPS
         .iter()
