@@ -111,6 +111,8 @@ pub fn last_time(stage: Stage, point: Point) -> u64 {
         }
         (Stage::Redelivery, _) => 200,
         (_, Point::At(Place::DrainingInFlight | Place::FeedBrokenInFlight)) => 3,
+        // Acknowledged within a batch only where there is much at hand.
+        (_, Point::Before(Step::ReplyFlow) | Point::After(Step::ReplyFlow)) => 2,
         // The process ends with these.
         (Stage::Draining | Stage::LedgerDenied | Stage::InputDenied, _) => 1,
         // As many as its chunks.
