@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::gate::engine::Commit;
 use crate::table::{KeyTable, TableError};
+use crate::worker::kill::{self, Step};
 
 /// Takes commits in order and tells when each is in the table.
 pub struct Committer {
@@ -24,7 +25,10 @@ impl Committer {
         let (done, answers) = mpsc::unbounded_channel();
         let thread = std::thread::Builder::new().name("table".to_owned()).spawn(move || {
             for commit in to_commit {
-                if done.send(table.commit(&commit)).is_err() {
+                let around = kill::around(Step::WriteTable);
+                let written = table.commit(&commit);
+                around.done();
+                if done.send(written).is_err() {
                     break;
                 }
             }

@@ -7,6 +7,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
+use super::kill::{self, Step};
 use crate::nats::lease::Lease;
 
 /// A stop does not wait longer for the server to take the lease back.
@@ -68,11 +69,13 @@ async fn keep(
             give_back.cancelled().await;
             tokio::time::sleep(RELEASE_MAX).await;
         };
+        let around = kill::around(Step::Renew);
         // Not cut short by a stop: only what it returns is the revision to give back.
         let renewal = tokio::select! {
             renewal = tokio::time::timeout(time_left, lease.renew()) => renewal,
             () = stuck => return Err("the lease was not given back in time".to_owned()),
         };
+        around.done();
         match renewal {
             Ok(Ok(())) => renewed = begun,
             Ok(Err(error)) => return Err(format!("the lease was not renewed: {error}")),
@@ -83,7 +86,10 @@ async fn keep(
 }
 
 async fn release(lease: Lease) {
-    match tokio::time::timeout(RELEASE_MAX, lease.release()).await {
+    let around = kill::around(Step::GiveBackLease);
+    let given_back = tokio::time::timeout(RELEASE_MAX, lease.release()).await;
+    around.done();
+    match given_back {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the lease was not given back; it ends by itself"),
         Err(_) => tracing::warn!("the lease was not given back in time; it ends by itself"),

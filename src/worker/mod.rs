@@ -3,13 +3,15 @@
 //! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
-//! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys).
+//! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys),
+//! [`kill`] (where tests end it).
 
 mod clock;
 mod committer;
 mod holding;
 mod housekeeping;
 mod input;
+pub mod kill;
 mod pump;
 mod recover;
 mod standby;
@@ -129,6 +131,7 @@ pub async fn run(
     accept_key_rules: bool,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    kill::arm()?;
     let config = Arc::new(config);
     let metrics = Metrics::new()?;
     let health = Health::new(Status::Starting("opening the key table".to_owned()));
@@ -156,7 +159,9 @@ pub async fn run(
         worker.health.set(Status::Failed(format!("{error:#}")));
     }
     worker.metrics.set_leading(false);
+    let around = kill::around(kill::Step::FlushTable);
     let flushed = worker.table.flush();
+    around.done();
     tidying.cancel();
     tidy.await.ok();
     // What ended the worker says more than what it left behind.

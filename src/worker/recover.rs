@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Trouble, Worker};
+use super::{Trouble, Worker, kill};
 use crate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovered, Recovery, Step};
 use crate::http::Status;
 use crate::nats::connect::Connection;
@@ -27,9 +27,23 @@ impl Worker {
         let input = self.config.input.stream.as_str().into();
         let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
         let mut reader = TailReader::default();
-        let mut answer = self.find_out(connection, &mut reader, first).await?;
+        let mut step = Step::Ask(first);
         loop {
-            let step = match recovery.next(answer) {
+            let around = kill::around(&step);
+            let answer = match step {
+                Step::Ask(ask) => self.find_out(connection, &mut reader, ask).await?,
+                Step::Commit { commit, foreign } => {
+                    self.report_foreign(&foreign);
+                    tokio::task::block_in_place(|| self.table.commit(&commit))?;
+                    Answer::Committed
+                }
+                Step::Done(recovered) => {
+                    around.done();
+                    return Ok(recovered);
+                }
+            };
+            around.done();
+            step = match recovery.next(answer) {
                 Ok(step) => step,
                 Err(refusal) => {
                     let ledger = self.config.ledger_stream();
@@ -38,15 +52,6 @@ impl Worker {
                     let replicated = input.map_or(true, |i| i.is_some_and(|i| i.is_replicated()));
                     return Err(self.refused(refusal, replicated));
                 }
-            };
-            answer = match step {
-                Step::Ask(ask) => self.find_out(connection, &mut reader, ask).await?,
-                Step::Commit { commit, foreign } => {
-                    self.report_foreign(&foreign);
-                    tokio::task::block_in_place(|| self.table.commit(&commit))?;
-                    Answer::Committed
-                }
-                Step::Done(recovered) => return Ok(recovered),
             };
         }
     }

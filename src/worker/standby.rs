@@ -6,6 +6,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::kill::{self, Step};
 use super::{Backoff, Doubts, Trouble, Worker, recover};
 use crate::gate::engine::follow::Follow;
 use crate::gate::entry::Leading;
@@ -53,7 +54,7 @@ impl Worker {
     ) -> anyhow::Result<Option<Lease>> {
         let mut candidate = Candidate::new(leasing, self.config.bucket(), &self.holder);
         let standby = Standby { worker: self, connection, shown: Mutex::default() };
-        if let Some(Ok(Tried::Held(lease))) = self.or_stop(candidate.try_take()).await {
+        if let Some(Ok(Tried::Held(lease))) = self.or_stop(try_take(&mut candidate)).await {
             return Ok(Some(*lease));
         }
         tokio::select! {
@@ -63,6 +64,13 @@ impl Worker {
             error = standby.keep_warm() => Err(error),
         }
     }
+}
+
+async fn try_take(candidate: &mut Candidate<'_>) -> Result<Tried, LeaseError> {
+    let around = kill::around(Step::TryLease);
+    let tried = candidate.try_take().await;
+    around.done();
+    tried
 }
 
 impl Standby<'_> {
@@ -75,7 +83,7 @@ impl Standby<'_> {
         let every = (worker.config.ha.takeover / 8).min(TRY_EVERY_MAX);
         let mut waiting = Backoff::default();
         loop {
-            match candidate.try_take().await {
+            match try_take(&mut candidate).await {
                 Ok(Tried::Held(lease)) => return Ok(*lease),
                 Ok(Tried::HeldBy(holder)) => {
                     waiting = Backoff::default();
@@ -146,11 +154,13 @@ impl Standby<'_> {
         let at = cursors.ledger.sequence;
         worker.metrics.set_ledger_sequence(at);
         self.compare(worker.last_leading(self.connection).await?.as_ref());
+        let around = kill::around(Step::OpenTail);
         let tail =
             Tail::open(&worker.config, at + 1).await.map_err(|broken| match broken.denied {
                 true => Trouble::Stop(anyhow::anyhow!(broken.why)),
                 false => Trouble::Wait(broken.why),
             })?;
+        around.done();
         self.is_warm();
         Ok((tail, Follow::new(&worker.config.name, cursors, 0)))
     }
@@ -169,7 +179,9 @@ impl Standby<'_> {
             let applied = applied.map_err(|refusal| Trouble::Wait(refusal.to_string()))?;
             worker.report_foreign(&applied.foreign);
             let sequence = applied.commit.cursors.ledger.sequence;
+            let around = kill::around(Step::CommitFollowed);
             tokio::task::block_in_place(|| worker.table.commit(&applied.commit))?;
+            around.done();
             worker.metrics.set_ledger_sequence(sequence);
             if applied.leading.is_some() {
                 self.compare(applied.leading.as_deref());

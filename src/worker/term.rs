@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::holding::{self, Holding};
+use super::kill::{self, Place, Step};
 use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
 use crate::gate::engine::recovery::Recovered;
@@ -48,6 +49,7 @@ pub(super) struct Memory {
 impl Worker {
     /// Leads until the lease is lost, or the gate is told to stop. An error is final.
     pub(super) async fn lead(&self, connection: &Connection, lease: Lease) -> anyhow::Result<()> {
+        kill::at(Place::LeaseTaken);
         let holding = holding::hold(lease, self.config.ha.takeover);
         let led = self.recover_and_pump(connection, &holding).await;
         self.metrics.set_leading(false);
@@ -86,7 +88,9 @@ impl Worker {
             };
             memory.doubts = Doubts::default();
             self.metrics.set_leading(true);
-            match pump.run(&holding.lost, &mut memory).await? {
+            let end = pump.run(&holding.lost, &mut memory).await?;
+            kill::at(&end);
+            match end {
                 End::Stopped | End::LeaseLost => return Ok(()),
                 End::TermOver => led_since = None,
                 End::Denied(why) => anyhow::bail!(why),
@@ -140,11 +144,15 @@ impl Worker {
         unsettled.retain(|(sequence, ..)| *sequence <= judged);
         self.count(&unsettled);
         if led_since.is_none() || recovered.input_is_new {
+            let around = kill::around(Step::CheckKeyRules);
             self.check_key_rules(connection).await?;
+            around.done();
             self.append_leading(connection, &mut recovered, tail_entries).await?;
             *led_since = Some(clock::monotonic());
         }
+        let around = kill::around(Step::AskLimits);
         let ledger = self.stream(connection, &self.config.ledger_stream()).await?;
+        around.done();
         let limits = Limits {
             message_bytes_max: connection
                 .message_bytes_max()
@@ -202,7 +210,9 @@ impl Worker {
         };
         let message = entry::leading(&self.config.name, &body);
         let fingerprint = message.fingerprint();
+        let around = kill::around(Step::AppendLeading);
         let appended = ledger::append_alone(connection, &message, cursors.ledger.sequence).await;
+        around.done();
         let sequence = appended.map_err(|error| match error {
             ApiError::Denied(_) => Trouble::Stop(error.into()),
             error => Trouble::Wait(format!("the ledger takes no entry: {error}")),
@@ -212,7 +222,9 @@ impl Worker {
         }
         fold::apply(cursors, sequence, fingerprint, &Entry::Leading(Box::new(body)));
         let commit = crate::gate::engine::Commit { puts: Vec::new(), cursors: cursors.clone() };
+        let around = kill::around(Step::CommitLeading);
         tokio::task::block_in_place(|| self.table.commit(&commit))?;
+        around.done();
         tracing::info!(
             ledger_sequence = sequence,
             tail_entries,

@@ -1,6 +1,7 @@
 //! The worker as a process: its configuration, its directory, its end.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -61,6 +62,8 @@ impl Settings {
 #[derive(Debug)]
 pub struct Ending {
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     pub stdout: String,
     pub stderr: String,
 }
@@ -80,6 +83,7 @@ impl From<Output> for Ending {
     fn from(output: Output) -> Self {
         Self {
             code: output.status.code(),
+            signal: output.status.signal(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
@@ -225,9 +229,14 @@ impl Gate {
         child.wait().unwrap();
     }
 
+    /// SIGTERM, without waiting for its end.
+    pub fn ask_to_stop(&self) {
+        signal(self.child.as_ref().expect("it does not run"), "TERM");
+    }
+
     /// SIGTERM, and how it ended.
     pub fn term(&mut self) -> Ending {
-        signal(self.child.as_ref().expect("it does not run"), "TERM");
+        self.ask_to_stop();
         self.ending()
     }
 
@@ -258,6 +267,12 @@ impl Gate {
         signal(self.child.as_ref().unwrap(), "CONT");
     }
 
+    /// Whether it has ended; [`Gate::ending`] then tells how.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was not started");
+        child.try_wait().unwrap().is_some()
+    }
+
     /// Waits until it ends by itself.
     pub fn ending(&mut self) -> Ending {
         let child = self.child.as_mut().expect("it does not run");
@@ -265,6 +280,7 @@ impl Gate {
         self.child = None;
         Ending {
             code: status.code(),
+            signal: status.signal(),
             stdout: std::fs::read_to_string(self.output("out")).unwrap(),
             stderr: self.log(),
         }

@@ -10,6 +10,7 @@ use crate::gate::source::{Source, TimeNs};
 use crate::http::Status;
 use crate::nats::feed::{self, Ack};
 use crate::nats::raw;
+use crate::worker::kill::{self, Step};
 use crate::worker::{Trouble, Worker, clock};
 
 impl Pump<'_> {
@@ -18,7 +19,10 @@ impl Pump<'_> {
             self.last_progress = clock::monotonic();
         }
         for command in self.engine.on(event) {
-            self.carry_out(command).await?;
+            let around = kill::around(&command);
+            let carried_out = self.carry_out(command).await;
+            around.done_after(self.session.flush()).await;
+            carried_out?;
         }
         self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
         Ok(())
@@ -115,7 +119,10 @@ impl Pump<'_> {
         let stream = self.worker.config.input.stream.clone();
         tokio::spawn(async move {
             for (sequence, ack) in acks {
-                if let Err(error) = feed::acknowledge(&connection, &stream, sequence, ack).await {
+                let around = kill::around(Step::Acknowledge);
+                let sent = feed::acknowledge(&connection, &stream, sequence, ack).await;
+                around.done();
+                if let Err(error) = sent {
                     tracing::warn!(%error, sequence, "judged messages were not acknowledged");
                     return;
                 }
@@ -128,7 +135,10 @@ impl Pump<'_> {
         let ledger = self.worker.config.ledger_stream();
         let (name, rules) = (self.worker.config.name.clone(), self.worker.rules.clone());
         tokio::spawn(async move {
-            let original = match raw::get(&connection, &ledger, sequence).await {
+            let around = kill::around(Step::FetchOriginal);
+            let found = raw::get(&connection, &ledger, sequence).await;
+            around.done();
+            let original = match found {
                 Err(error) => Err(error.into()),
                 Ok(None) => Ok(None),
                 Ok(Some(entry)) => {
@@ -150,7 +160,9 @@ impl Pump<'_> {
         let (connection, answer) = (self.connection.clone(), self.anchors.0.clone());
         let ledger = self.worker.config.ledger_stream();
         tokio::spawn(async move {
+            let around = kill::around(Step::FetchAnchor);
             let entry = raw::get(&connection, &ledger, at).await.ok().flatten();
+            around.done();
             answer.send(entry.map(|entry| (entry.sequence, entry.time_ns))).await.ok();
         });
     }

@@ -22,6 +22,7 @@ use crate::nats::ledger::{self, LedgerReplies, LedgerSession};
 use crate::table::{KeyTable, TableError};
 use crate::worker::committer::Committer;
 use crate::worker::input::{Decoded, Input};
+use crate::worker::kill::{self, Place, Step};
 use crate::worker::term::Memory;
 use crate::worker::{Trouble, Worker, clock};
 
@@ -59,7 +60,7 @@ pub enum End {
 }
 
 /// What the loop waits for.
-enum Happened {
+pub(in crate::worker) enum Happened {
     Reply(Option<Reply>),
     Committed(Option<Result<(), TableError>>),
     Original(OriginalRead),
@@ -125,20 +126,30 @@ impl<'a> Pump<'a> {
         (memory, term_left): (&Memory, Duration),
     ) -> Result<Self, Trouble> {
         let broken = |error: &dyn std::fmt::Display| Trouble::Wait(error.to_string());
+        let around = kill::around(Step::OpenSession);
         let (session, replies) =
             ledger::session(connection, &worker.config.name).await.map_err(|e| broken(&e))?;
+        around.done();
         let stop = |error: std::io::Error| Trouble::Stop(error.into());
         let (committer, committed) = Committer::start(worker.table.clone()).map_err(stop)?;
+        let around = kill::around(Step::AskInput);
         let info = worker.input_stream(connection).await?;
+        around.done();
         let input: Arc<str> = worker.config.input.stream.as_str().into();
         let judged = cursors.position(&input).map_or(0, |source| source.sequence);
         // A connection of its own: what breaks the feed must not break the ledger.
+        let around = kill::around(Step::ConnectFeed);
         let feeding =
             Connection::open(&worker.config.nats, "feed").await.map_err(|e| broken(&e))?;
+        around.done();
         let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until(judged));
         // What a work queue still holds of judged actions is there to be acknowledged.
         let from = if info.is_work_queue() { 1 } else { judged + 1 };
+        let around = kill::around(Step::StartFeed);
         let feed = Feed::new(feeding, worker.config.clone(), &info, (from, judged), raw_until);
+        let highest_seen = judged.max(memory.highest_seen);
+        let input = Input::start(feed, worker.rules.clone(), highest_seen);
+        around.done();
         worker.metrics.set_input_sequence(judged);
         worker.metrics.set_ledger_sequence(cursors.ledger.sequence);
         let setting = Setting {
@@ -151,7 +162,7 @@ impl<'a> Pump<'a> {
         let batches = clock::wall_ns().unsigned_abs();
         Ok(Self {
             engine: Engine::new(setting, cursors, clock::wall_ns(), batches),
-            input: Some(Input::start(feed, worker.rules.clone(), judged.max(memory.highest_seen))),
+            input: Some(input),
             work_queue: info.is_work_queue(),
             worker,
             connection: connection.clone(),
@@ -189,7 +200,10 @@ impl<'a> Pump<'a> {
         let mut tick = tokio::time::interval(TICK);
         let end = loop {
             let happened = self.wait(lost, &mut tick).await;
-            match self.take(happened).await {
+            let around = kill::around(&happened);
+            let taken = self.take(happened).await;
+            around.done();
+            match taken {
                 Ok(None) => {}
                 Ok(Some(end)) => break end,
                 Err(Halt::Recover(cause, why)) => break self.to_recovery(cause, why),
@@ -279,6 +293,7 @@ impl<'a> Pump<'a> {
             }
             Happened::Tick => self.on_tick().await?,
         }
+        self.kill_in_flight();
         if self.feed_ended && self.draining_since.is_none() && self.engine.is_settled() {
             return Err(Halt::Recover(FEED, String::new()));
         }
@@ -289,6 +304,15 @@ impl<'a> Pump<'a> {
             .draining_since
             .is_some_and(|since| self.engine.is_settled() || since.elapsed() > DRAIN_MAX);
         Ok(drained.then_some(End::Stopped))
+    }
+
+    /// The way out, while something is in flight.
+    fn kill_in_flight(&self) {
+        match (self.engine.is_settled(), self.draining_since) {
+            (false, Some(_)) => kill::at(Place::DrainingInFlight),
+            (false, None) if self.feed_ended => kill::at(Place::FeedBrokenInFlight),
+            _ => {}
+        }
     }
 
     async fn on_actions(&mut self, decoded: Decoded) -> Result<(), Halt> {
@@ -375,20 +399,26 @@ impl<'a> Pump<'a> {
 
     /// Ends the parts, in an order that leaves nothing behind.
     async fn close(mut self, end: End, memory: &mut Memory) -> End {
+        let around = kill::around(Step::EndInput);
         let ended = match self.input.take() {
             Some(input) => Some(input.end().await),
             None => None,
         };
+        around.done();
         let cursors = self.engine.committed().clone();
         let settled = self.engine.is_settled();
         let worker = self.worker;
+        let around = kill::around(Step::EndCommitter);
         drop(self.committer);
+        around.done();
         memory.unsettled = self.engine.into_unsettled();
         if settled && matches!(end, End::Stopped) {
             let commit = Commit { puts: Vec::new(), cursors };
+            let around = kill::around(Step::CommitLastPosition);
             if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(&commit)) {
                 tracing::warn!(%error, "the last position was not written");
             }
+            around.done();
         }
         let Some((broken, highest)) = ended else {
             return end;
