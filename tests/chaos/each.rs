@@ -28,6 +28,16 @@ fn on_a_work_queue(name: &str) {
     on_one_server(named(SINGLE, name).unwrap(), &json!({ "retention": "workqueue" }));
 }
 
+/// Each on a cluster of its own, at the same time: they mostly wait for elections.
+fn on_clusters(names: &[&'static str]) {
+    std::thread::scope(|scope| {
+        for name in names {
+            let thread = std::thread::Builder::new().name((*name).into());
+            thread.spawn_scoped(scope, || on_a_cluster(name)).unwrap();
+        }
+    });
+}
+
 fn on_a_cluster(name: &str) {
     let (fields, settings) = in_three_replicas();
     let mut stage = Stage::begin(Cluster::start(), 1, &fields, &settings);
@@ -88,14 +98,19 @@ fn messages_that_somebody_takes_out_of_a_work_queue_count_as_missed() {
     on_one_server(&STOLEN, &json!({ "retention": "workqueue" }));
 }
 
-each! { on_a_cluster:
-    streams_whose_leader_steps_down = "stream-leader-steps-down",
-    a_consumer_whose_leader_steps_down = "consumer-leader-steps-down",
-    a_node_that_is_killed = "node-killed",
-    nodes_restarted_one_after_the_other = "nodes-restarted",
-    a_node_that_is_cut_off = "node-cut-off",
-    a_node_that_is_cut_off_silently = "node-cut-off-silently",
-    a_quorum_that_is_lost = "quorum-lost",
+#[test]
+fn leaders_of_streams_and_consumers_that_step_down() {
+    on_clusters(&["stream-leader-steps-down", "consumer-leader-steps-down"]);
+}
+
+#[test]
+fn nodes_that_are_killed_and_restarted() {
+    on_clusters(&["node-killed", "nodes-restarted", "quorum-lost"]);
+}
+
+#[test]
+fn nodes_that_are_cut_off() {
+    on_clusters(&["node-cut-off", "node-cut-off-silently"]);
 }
 
 /// The next delivery is the consumer's first, so its number shows no hole.

@@ -12,25 +12,35 @@ use crate::support::gate::Settings;
 use crate::support::server::Server;
 use crate::support::world::Site;
 
-/// Faults in a round.
-const STEPS: u64 = 40;
 const PROGRESS: Duration = Duration::from_secs(3);
+
+/// What a run consists of.
+struct Scene<S: Site + 'static> {
+    faults: &'static [Fault<S>],
+    /// Faults in a round.
+    steps: u64,
+    /// For the script.
+    flag: &'static str,
+    begin: fn(u64) -> Stage<S>,
+}
 
 #[test]
 fn whatever_goes_wrong_on_one_server() {
-    run(SINGLE, "", |seed| {
+    let begin = |seed| {
         // Every third round has a work queue for its input.
         let kind = if seed % 3 == 0 { "workqueue" } else { "limits" };
         Stage::begin(Server::start(), seed, &json!({ "retention": kind }), &Settings::default())
-    });
+    };
+    run(&Scene { faults: SINGLE, steps: 40, flag: "", begin });
 }
 
 #[test]
 fn whatever_goes_wrong_on_a_cluster() {
-    run(CLUSTER, " --cluster", |seed| {
+    let begin = |seed| {
         let (fields, settings) = in_three_replicas();
         Stage::begin(Cluster::start(), seed, &fields, &settings)
-    });
+    };
+    run(&Scene { faults: CLUSTER, steps: 10, flag: " --cluster", begin });
 }
 
 #[test]
@@ -55,7 +65,8 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Rounds of seeds from `CHAOS_SEED` on, until `CHAOS_SECONDS` are over; one if it is not set.
-fn run<S: Site>(faults: &'static [Fault<S>], site: &'static str, begin: fn(u64) -> Stage<S>) {
+fn run<S: Site + 'static>(scene: &Scene<S>) {
+    let Scene { faults, flag, .. } = *scene;
     let first = variable("CHAOS_SEED").map_or(1, |seed| seed.parse().unwrap());
     let least = variable("CHAOS_SECONDS").map_or(0, |seconds| seconds.parse().unwrap());
     let chosen: Vec<&Fault<S>> = match variable("CHAOS_FAULTS") {
@@ -65,18 +76,19 @@ fn run<S: Site>(faults: &'static [Fault<S>], site: &'static str, begin: fn(u64) 
     let (started, mut total, mut rounds) = (Instant::now(), Tally::default(), 0);
     while rounds == 0 || started.elapsed() < Duration::from_secs(least) {
         let seed = first + rounds;
-        let rerun = Rerun { seed, site };
-        total.add(&round(begin(seed), &chosen, seed));
+        let rerun = Rerun { seed, flag };
+        total.add(&round(scene, &chosen, seed));
         drop(rerun);
         rounds += 1;
     }
     report(first, rounds, started.elapsed(), &total);
 }
 
-fn round<S: Site>(mut stage: Stage<S>, faults: &[&Fault<S>], seed: u64) -> Tally {
+fn round<S: Site + 'static>(scene: &Scene<S>, faults: &[&Fault<S>], seed: u64) -> Tally {
+    let (mut stage, steps) = ((scene.begin)(seed), scene.steps);
     let weights: u64 = faults.iter().map(|fault| fault.weight).sum();
     let mut told = Instant::now();
-    for step in 0..STEPS {
+    for step in 0..steps {
         let mut place = stage.dice.roll(weights);
         let fault = faults.iter().find(|fault| {
             let here = place < fault.weight;
@@ -88,7 +100,7 @@ fn round<S: Site>(mut stage: Stage<S>, faults: &[&Fault<S>], seed: u64) -> Tally
             told = Instant::now();
             let Tally { worker_kills, server_kills, .. } = stage.tally;
             eprintln!(
-                "seed {seed}: fault {} of {STEPS}; {worker_kills} worker kills, {server_kills} server kills",
+                "seed {seed}: fault {} of {steps}; {worker_kills} worker kills, {server_kills} server kills",
                 step + 1
             );
         }
@@ -99,16 +111,16 @@ fn round<S: Site>(mut stage: Stage<S>, faults: &[&Fault<S>], seed: u64) -> Tally
 /// Says on a failure how to see it again.
 struct Rerun {
     seed: u64,
-    site: &'static str,
+    flag: &'static str,
 }
 
 impl Drop for Rerun {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self { seed, site } = self;
+            let Self { seed, flag } = self;
             let faults = variable("CHAOS_FAULTS").map(|names| format!(" --faults {names}"));
             let faults = faults.unwrap_or_default();
-            eprintln!("this round again: scripts/chaos --seconds 1 --seed {seed}{site}{faults}");
+            eprintln!("this round again: scripts/chaos --seconds 1 --seed {seed}{flag}{faults}");
         }
     }
 }

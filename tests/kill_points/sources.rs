@@ -52,6 +52,8 @@ const COVERED: &[(&str, &str)] = &[
     // Each command is a step.
     ("commands.rs", "self.session.send("),
     ("commands.rs", "around.done_after("),
+    ("commands.rs", "setup::stream_info("),
+    ("commands.rs", "must_be_gone("),
     ("commands.rs", "answer.send("),
 ];
 

@@ -8,8 +8,9 @@ use crate::gate::entry::{self, Entry};
 use crate::gate::rules::Rules;
 use crate::gate::source::{Source, TimeNs};
 use crate::http::Status;
+use crate::nats::connect::Connection;
 use crate::nats::feed::{self, Ack};
-use crate::nats::raw;
+use crate::nats::{raw, setup};
 use crate::worker::kill::{self, Step};
 use crate::worker::{Trouble, Worker, clock};
 
@@ -140,13 +141,11 @@ impl Pump<'_> {
             around.done();
             let original = match found {
                 Err(error) => Err(error.into()),
-                Ok(None) => Ok(None),
-                Ok(Some(entry)) => {
-                    original_digest(&name, &rules, &entry).map(|digest| Some(Some(digest)))
-                }
+                Ok(None) => must_be_gone(&connection, &ledger, sequence).await.map(|()| None),
+                Ok(Some(entry)) => original_digest(&name, &rules, &entry).map(Some),
             };
             // The loop may have ended meanwhile; then nobody waits for it.
-            answer.send(original.map(|o| o.map(Option::flatten))).await.ok();
+            answer.send(original).await.ok();
         });
     }
 
@@ -173,6 +172,16 @@ impl Pump<'_> {
             self.anchored = sequence;
             self.engine.anchor(sequence, time_ns);
         }
+    }
+}
+
+/// A replica that has just come to lead the stream may not have an entry yet: it is gone only if it lies
+/// before the first one.
+async fn must_be_gone(connection: &Connection, ledger: &str, sequence: u64) -> Result<(), Trouble> {
+    let info = setup::stream_info(connection, ledger).await?;
+    match info.is_some_and(|info| !info.is_replicated() || info.state.first_seq > sequence) {
+        true => Ok(()),
+        false => Err(Trouble::Wait(format!("ledger entry {sequence} can't be read"))),
     }
 }
 
