@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::raw::{Client, Outgoing};
+use super::wait_for;
 
 /// A message as a stream holds it.
 #[derive(Debug, Clone)]
@@ -94,11 +95,15 @@ pub fn read(client: &mut Client, stream: &str, sequences: RangeInclusive<u64>) -
             Outgoing::new(&subject, &[], body.as_bytes())
         })
         .collect();
-    client
-        .request_all(&wanted)
-        .iter()
-        .filter_map(|answer| stored(&serde_json::from_slice(&answer.payload).unwrap()))
-        .collect()
+    let answers = wait_for("the stream to answer", || {
+        let answers = client.request_all(&wanted);
+        let answers: Vec<Value> =
+            answers.iter().map(|answer| serde_json::from_slice(&answer.payload).unwrap()).collect();
+        // A replicated stream has no leader for a while, now and then.
+        let all_told = answers.iter().all(|answer| answer["error"]["code"] != 503);
+        all_told.then_some(answers)
+    });
+    answers.iter().filter_map(stored).collect()
 }
 
 fn stored(answer: &Value) -> Option<Stored> {
