@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::api::ApiError;
 use super::connect::Connection;
 use super::place::Place;
+use crate::gate::engine::delivery::{Hole, Numbered};
 
 /// Messages a pull asks for; two pulls may be outstanding.
 const PULL_MESSAGES: u64 = 2048;
@@ -46,6 +47,12 @@ impl From<ApiError> for Broken {
     }
 }
 
+impl From<Hole> for Broken {
+    fn from(hole: Hole) -> Self {
+        broken("hole", hole)
+    }
+}
+
 /// See the module.
 pub(super) struct Pull {
     connection: Connection,
@@ -53,7 +60,7 @@ pub(super) struct Pull {
     messages: Subscriber,
     inbox: String,
     outstanding: u64,
-    delivered: u64,
+    delivered: Numbered,
     breaks: u64,
 }
 
@@ -76,7 +83,7 @@ impl Pull {
             messages,
             inbox,
             outstanding: 0,
-            delivered: 0,
+            delivered: Numbered::default(),
             breaks,
         })
     }
@@ -152,11 +159,7 @@ impl Pull {
             return self.status(&message).map(|()| None);
         };
         self.outstanding = self.outstanding.saturating_sub(1);
-        if place.delivery != self.delivered + 1 {
-            let why = format!("delivery {} where {} was due", place.delivery, self.delivered + 1);
-            return Err(broken("hole", why));
-        }
-        self.delivered = place.delivery;
+        self.delivered.take(place.delivery)?;
         Ok(Some((message, place)))
     }
 

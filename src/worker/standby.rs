@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::kill::{self, Step};
 use super::{Backoff, Doubts, Trouble, Worker, recover};
+use crate::gate::engine::Unsettled;
 use crate::gate::engine::follow::Follow;
 use crate::gate::entry::Leading;
 use crate::http::Status;
@@ -149,7 +150,7 @@ impl Standby<'_> {
     /// Recovers, which brings the table to the ledger's end, and opens what comes behind it.
     async fn catch_up(&self) -> Result<(Tail, Follow), Trouble> {
         let worker = self.worker;
-        worker.recover(self.connection).await?;
+        worker.recover(self.connection, &mut Unsettled::default()).await?;
         let cursors = worker.table.cursors()?;
         let at = cursors.ledger.sequence;
         worker.metrics.set_ledger_sequence(at);
