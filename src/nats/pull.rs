@@ -167,7 +167,10 @@ impl Pull {
         let code = message.status.map_or(0, |status| status.as_u16());
         let text = message.description.clone().unwrap_or_default();
         let ended_by_itself = match code {
-            100 => return Ok(()),
+            100 => {
+                let last = header_number(message, "Nats-Last-Consumer");
+                return last.map_or(Ok(()), |last| Ok(self.delivered.idle(last)?));
+            }
             408 => true,
             409 => text.starts_with("Batch Completed") || text.starts_with("Message Size"),
             _ => false,
@@ -175,10 +178,12 @@ impl Pull {
         if !ended_by_itself {
             return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
         }
-        let left =
-            message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
+        let left = header_number(message, "Nats-Pending-Messages").unwrap_or(0);
         self.outstanding = self.outstanding.saturating_sub(left);
         Ok(())
     }
+}
+
+fn header_number(message: &Message, name: &str) -> Option<u64> {
+    message.headers.as_ref()?.get(name)?.as_str().parse().ok()
 }

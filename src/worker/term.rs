@@ -3,19 +3,18 @@
 
 use std::time::Duration;
 
-use super::holding::{self, Holding};
+use super::holding::{self, Holding, Taken};
 use super::kill::{self, Place, Step};
 use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
 use crate::gate::engine::Unsettled;
-use crate::gate::engine::lead::{Beginning, Leader};
+use crate::gate::engine::lead::{self, Beginning, Leader};
 use crate::gate::engine::recovery::Recovered;
 use crate::gate::entry::{Leading, Limits};
 use crate::gate::rules::RuleTexts;
 use crate::http::Status;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
-use crate::nats::lease::Lease;
 use crate::nats::{ledger, raw, setup};
 use crate::table::KeyTable;
 
@@ -48,9 +47,9 @@ pub(super) struct Memory {
 
 impl Worker {
     /// Leads until the lease is lost, or the gate is told to stop. An error is final.
-    pub(super) async fn lead(&self, connection: &Connection, lease: Lease) -> anyhow::Result<()> {
+    pub(super) async fn lead(&self, connection: &Connection, taken: Taken) -> anyhow::Result<()> {
         kill::at(Place::LeaseTaken);
-        let holding = holding::hold(lease, self.config.ha.takeover);
+        let holding = holding::hold(taken, self.config.ha.takeover);
         let led = self.recover_and_pump(connection, &holding).await;
         self.metrics.set_leading(false);
         if !self.stop.is_cancelled() && led.is_ok() {
@@ -141,7 +140,8 @@ impl Worker {
         let input = &self.config.input.stream;
         let judged = recovered.cursors.position(input).map_or(0, |source| source.sequence);
         self.count(&memory.unsettled.take_settled(judged));
-        if led_since.is_none() || recovered.input_is_new {
+        let goes_on = led_since.is_some() && lead::in_force(&recovered.cursors, &self.leader());
+        if !goes_on || recovered.input_is_new {
             let around = kill::around(Step::CheckKeyRules);
             self.check_key_rules(connection).await?;
             around.done();
@@ -186,6 +186,16 @@ impl Worker {
         (!fine).then(|| key_rules_changed(&before.rules, today))
     }
 
+    fn leader(&self) -> Leader {
+        Leader {
+            instance: self.holder.instance.clone(),
+            host: self.holder.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
+            rules: self.rules.clone(),
+        }
+    }
+
     async fn append_leading(
         &self,
         connection: &Connection,
@@ -193,14 +203,7 @@ impl Worker {
         tail_entries: u64,
     ) -> Result<(), Trouble> {
         let input = self.config.input.stream.as_str().into();
-        let leader = Leader {
-            instance: self.holder.instance.clone(),
-            host: self.holder.host.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
-            rules: self.rules.clone(),
-        };
-        let beginning = Beginning::new(&self.config.name, &leader, &input, recovered);
+        let beginning = Beginning::new(&self.config.name, &self.leader(), &input, recovered);
         let around = kill::around(Step::AppendLeading);
         let Beginning { message, expected, .. } = &beginning;
         let appended = ledger::append_alone(connection, message, *expected).await;

@@ -135,10 +135,11 @@ impl InputServer {
         }
     }
 
-    /// Pulls that wait.
-    pub fn waiting(&self) -> Vec<ToLink<()>> {
-        let pulls = self.consumer.iter().flat_map(|consumer| &consumer.pulls);
-        pulls.map(|pull| ToLink { link: pull.link, inbox: pull.inbox, what: () }).collect()
+    /// Pulls that wait, with the number of the last delivery.
+    pub fn waiting(&self) -> Vec<ToLink<u64>> {
+        let Some(Consumer { pulls, number, .. }) = &self.consumer else { return Vec::new() };
+        let to = |pull: &Pull| ToLink { link: pull.link, inbox: pull.inbox, what: *number };
+        pulls.iter().map(to).collect()
     }
 
     /// What can be delivered now.

@@ -64,11 +64,23 @@ pub enum Found {
 /// From the servers to a worker.
 #[derive(Debug)]
 pub enum Down {
-    Answer { id: Id, found: Found },
+    Answer {
+        id: Id,
+        found: Found,
+    },
     Ledger(Reply),
-    Delivery { inbox: Id, delivery: Delivery },
-    PullEnded { inbox: Id },
-    Heartbeat { inbox: Id },
+    Delivery {
+        inbox: Id,
+        delivery: Delivery,
+    },
+    PullEnded {
+        inbox: Id,
+    },
+    /// With the number of the last delivery.
+    Heartbeat {
+        inbox: Id,
+        last: u64,
+    },
 }
 
 /// A message that a consumer brings.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use fastrand::Rng;
 
 use crate::agenda::{Agenda, MILLISECOND, SECOND};
-use crate::faults::Fault;
+use crate::counts::Counts;
 use crate::input_server::InputServer;
 use crate::lease_server::LeaseServer;
 use crate::ledger_server::LedgerServer;
@@ -52,20 +52,6 @@ pub enum Heal {
 pub struct Lag {
     pub ledger: u64,
     pub input: u64,
-}
-
-/// What a run counts, so that it can be shown that the runs met what they should.
-#[derive(Clone, Debug, Default)]
-pub struct Counts {
-    pub faults: BTreeMap<Fault, u64>,
-    pub recoveries: BTreeMap<&'static str, u64>,
-    pub terms: u64,
-    pub redelivered: u64,
-    pub steps: u64,
-    pub entries: u64,
-    pub duplicates: u64,
-    pub missed: u64,
-    pub actions: u64,
 }
 
 pub struct World {
@@ -163,6 +149,7 @@ impl World {
                 return Err("stuck: not all is judged long after the last fault".to_owned());
             }
         }
+        self.counts.runs = 1;
         self.counts.actions = self.sent.len() as u64;
         self.counts.entries = self.truth.entries;
         self.counts.duplicates = self.truth.duplicates;
@@ -345,7 +332,7 @@ impl World {
             Down::Ledger(reply) => Happening::Ledger(reply),
             Down::Delivery { inbox, delivery } => Happening::Delivery(inbox, delivery),
             Down::PullEnded { inbox } => Happening::PullEnded(inbox),
-            Down::Heartbeat { inbox } => Happening::Heartbeat(inbox),
+            Down::Heartbeat { inbox, last } => Happening::Heartbeat(inbox, last),
         };
         self.happen(worker, happening);
     }

@@ -21,6 +21,15 @@ impl Numbered {
         self.0 = number;
         Ok(())
     }
+
+    /// The server has nothing to deliver, and says what it delivered last. Where no more comes, that is how it
+    /// is seen that somebody else took a delivery, or moved the consumer.
+    pub fn idle(&self, last: u64) -> Result<(), Hole> {
+        if last != self.0 {
+            return Err(Hole(format!("delivery {last} was the last, {} came", self.0)));
+        }
+        Ok(())
+    }
 }
 
 /// Which stream sequence is due.

@@ -7,6 +7,7 @@ use super::{Commit, fold};
 use crate::gate::cursor::{Cursors, InputCursor};
 use crate::gate::entry::{self, Entry, Leading, LeadingInput, Message};
 use crate::gate::rules::Rules;
+use crate::gate::source::TimeNs;
 
 /// Who leads, and under what.
 #[derive(Clone, Debug)]
@@ -21,6 +22,20 @@ pub struct Leader {
     pub window_ms: u64,
     /// Today's rules.
     pub rules: Arc<Rules>,
+}
+
+/// Whether the ledger's last `leading` entry names this leader's window and rules. Another instance may have
+/// led in between, and what comes next is read under what that entry says.
+pub fn in_force(cursors: &Cursors, leader: &Leader) -> bool {
+    let Some(in_force) = cursors.in_force else { return false };
+    let rules = cursors.rules.get(in_force.rules as usize);
+    in_force.window_ns == leader.window_ns() && rules == Some(&leader.rules.fingerprint())
+}
+
+impl Leader {
+    fn window_ns(&self) -> TimeNs {
+        i64::try_from(self.window_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+    }
 }
 
 /// A term's first entry, to be appended alone behind [`Beginning::expected`].

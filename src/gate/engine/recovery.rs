@@ -99,6 +99,7 @@ enum Stage {
     InputState,
     Filled { created_ns: TimeNs, last: u64 },
     InputCursor { created_ns: TimeNs, last: u64 },
+    InputAgain { created_ns: TimeNs, found: String },
     InputFirst { created_ns: TimeNs, seems_same: bool, found: String },
 }
 
@@ -144,6 +145,15 @@ impl Recovery {
             }
             (Stage::InputCursor { created_ns, last }, Answer::InputFrom(found)) => {
                 self.check_cursor(created_ns, last, found)
+            }
+            (
+                Stage::InputAgain { created_ns, found },
+                Answer::InputState { created_ns: now_ns, last },
+            ) if now_ns == created_ns => {
+                Err(self.went_back(format!("{found} (it ends at {last})")))
+            }
+            (Stage::InputAgain { .. }, Answer::InputState { created_ns, last }) => {
+                Ok(self.ask_cursor(created_ns, last))
             }
             (Stage::InputFirst { created_ns, seems_same, found }, Answer::InputFrom(first)) => {
                 self.check_new(created_ns, seems_same, found, first)
@@ -286,7 +296,9 @@ impl Recovery {
             None => format!("and it ends at {last} now"),
         };
         if cursor.created_ns == created_ns {
-            return Err(self.went_back(found));
+            // Unless it was made anew between the two answers.
+            self.stage = Stage::InputAgain { created_ns, found };
+            return Ok(Step::Ask(Ask::InputState));
         }
         self.stage = Stage::InputFirst { created_ns, seems_same, found };
         Ok(Step::Ask(Ask::InputFrom(1)))

@@ -188,9 +188,15 @@ impl Feed {
         }
     }
 
-    pub fn on_heartbeat(&mut self, io: &Io, inbox: Id) {
-        if inbox == self.inbox {
-            self.heard_ns = io.now_ns;
+    pub fn on_heartbeat(&mut self, core: &Core, io: &Io, inbox: Id, last: u64) {
+        if inbox != self.inbox {
+            return;
+        }
+        self.heard_ns = io.now_ns;
+        // What was brought and is not looked at yet would be counted as missing.
+        let careless = core.is(Wrong::SkipHole) || core.is(Wrong::TrustFloor);
+        if self.brought.is_empty() && self.numbered.idle(last).is_err() && !careless {
+            self.ended.get_or_insert("hole");
         }
     }
 
@@ -211,13 +217,14 @@ impl Feed {
             let Some(delivery) = self.brought.pop_front() else { return };
             self.outstanding = self.outstanding.saturating_sub(1);
             self.replenish(core, io);
-            if self.numbered.take(delivery.number).is_err() && !core.is(Wrong::SkipHole) {
+            let careless = core.is(Wrong::SkipHole) || core.is(Wrong::TrustFloor);
+            if self.numbered.take(delivery.number).is_err() && !careless {
                 self.ended = Some("hole");
                 return;
             }
             let sequence = delivery.raw.source.sequence;
             match self.due.left_out(sequence, delivery.number) {
-                Some(from) if !core.is(Wrong::SkipHole) && !core.is(Wrong::TrustFloor) => {
+                Some(from) if !careless => {
                     let id = core.ask(io, Role::Feed, Call::InputFrom(from), Purpose::Feed);
                     self.stage = Stage::Asking { id, delivery: Box::new(delivery) };
                 }

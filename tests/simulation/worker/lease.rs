@@ -10,7 +10,7 @@ const TRY_EVERY_NS: i64 = 350 * MILLISECOND;
 enum State {
     Idle,
     Getting(Id),
-    Taking(Id),
+    Taking { id: Id, asked_ns: i64 },
     Held { revision: u64, renewed_ns: i64, renewal: Option<Renewal> },
 }
 
@@ -86,10 +86,12 @@ impl Lease {
     ) -> LeaseNext {
         match &self.state {
             State::Getting(asked) if *asked == id => self.on_entry(core, io, found),
-            State::Taking(asked) if *asked == id => match found {
+            State::Taking { id: asked, asked_ns } if *asked == id => match found {
                 Some(Found::LeaseRevision(revision)) => {
-                    self.state = State::Held { revision, renewed_ns: io.now_ns, renewal: None };
-                    self.arm(io, TAKEOVER_NS / 3);
+                    let renewed_ns = *asked_ns;
+                    self.state = State::Held { revision, renewed_ns, renewal: None };
+                    let due_ns = renewed_ns + TAKEOVER_NS / 3 - io.now_ns;
+                    self.arm(io, due_ns.max(0));
                     return LeaseNext::Held;
                 }
                 _ => self.try_later(io),
@@ -112,7 +114,8 @@ impl Lease {
             }
             _ => return self.try_later(io),
         };
-        self.state = State::Taking(core.ask(io, Role::Lease, call, Purpose::Lease));
+        let id = core.ask(io, Role::Lease, call, Purpose::Lease);
+        self.state = State::Taking { id, asked_ns: io.now_ns };
     }
 
     fn on_renewal(&mut self, core: &mut Core, io: &mut Io, found: Option<Found>) -> LeaseNext {

@@ -31,7 +31,6 @@ pub enum Heard {
 struct Pretended {
     batch: Id,
     messages: u64,
-    commit: Option<Commit>,
 }
 
 /// Plain publishes that stand for a batch.
@@ -49,6 +48,8 @@ pub struct Misdeeds {
     looked_up: BTreeMap<u64, Option<KeyRecord>>,
     keys: BTreeMap<u64, ActionKey>,
     pretended: VecDeque<Pretended>,
+    /// Waits for what the ledger really says.
+    withheld: Option<Commit>,
     plain: Plain,
     /// Of the last message.
     expected: u64,
@@ -120,7 +121,7 @@ impl Misdeeds {
             }
             Some(Wrong::CommitBeforeAck) if !ends => ReplyKind::Flow { number, flow: 100 },
             Some(Wrong::TwoBatches) if ends && self.pretended.len() < 2 => {
-                self.pretended.push_back(Pretended { batch, messages, commit: None });
+                self.pretended.push_back(Pretended { batch, messages });
                 ReplyKind::End { sequence: self.expected + 1, count: Some(messages) }
             }
             _ => return None,
@@ -128,15 +129,13 @@ impl Misdeeds {
         Some(Event::Ledger(Reply { batch, kind }))
     }
 
-    /// A commit of what the ledger has not acknowledged waits.
+    /// A commit of what the ledger has not acknowledged waits; the engine has no other meanwhile.
     pub fn withhold(&mut self, commit: Commit) -> Option<Commit> {
-        match self.pretended.iter_mut().find(|pretended| pretended.commit.is_none()) {
-            Some(pretended) => {
-                pretended.commit = Some(commit);
-                None
-            }
-            None => Some(commit),
+        if self.pretended.is_empty() {
+            return Some(commit);
         }
+        self.withheld = Some(commit);
+        None
     }
 
     /// `None`: nothing is wrong with it.
@@ -148,7 +147,8 @@ impl Misdeeds {
             return Some(match reply.kind {
                 Said::Flow { .. } => Heard::Nothing,
                 Said::PubAck { count, .. } if count.unwrap_or(1) == first.messages => {
-                    let commit = self.pretended.pop_front().and_then(|first| first.commit);
+                    self.pretended.pop_front();
+                    let commit = self.withheld.take_if(|_| self.pretended.is_empty());
                     commit.map_or(Heard::Nothing, Heard::Commit)
                 }
                 _ => Heard::Doubt,

@@ -42,7 +42,7 @@ pub enum Happening {
     Ledger(Reply),
     Delivery(Id, Delivery),
     PullEnded(Id),
-    Heartbeat(Id),
+    Heartbeat(Id, u64),
     FeedBroken,
     Timer(Timer),
     TableWritten,
@@ -185,7 +185,7 @@ pub enum Process {
 }
 
 enum Task {
-    Standby(Standby),
+    Standby(Box<Standby>),
     Term(Box<Term>),
     Gone,
 }
@@ -288,7 +288,7 @@ impl Worker {
     fn take(&mut self, happening: Happening, io: &mut Io) {
         match happening {
             Happening::Start => {
-                self.task = Task::Standby(Standby::begin(&mut self.core, io));
+                self.task = Task::Standby(Box::new(Standby::begin(&mut self.core, io)));
                 self.lease.on_timer(&mut self.core, io);
                 io.after(TICK_NS, Timer::Tick);
             }
@@ -329,7 +329,9 @@ impl Worker {
                 self.in_term(Happened::Delivery(inbox, delivery), io);
             }
             Happening::PullEnded(inbox) => self.in_term(Happened::PullEnded(inbox), io),
-            Happening::Heartbeat(inbox) => self.in_term(Happened::Heartbeat(inbox), io),
+            Happening::Heartbeat(inbox, last) => {
+                self.in_term(Happened::Heartbeat(inbox, last), io);
+            }
             Happening::FeedBroken => self.in_term(Happened::FeedBroken, io),
             Happening::TableWritten => self.in_term(Happened::TableWritten, io),
         }
@@ -372,7 +374,7 @@ impl Worker {
                 if self.stopping {
                     return self.exit(io);
                 }
-                self.task = Task::Standby(Standby::begin(&mut self.core, io));
+                self.task = Task::Standby(Box::new(Standby::begin(&mut self.core, io)));
             }
         }
     }

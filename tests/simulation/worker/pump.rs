@@ -34,7 +34,7 @@ pub enum Happened {
     Reply(ledger_server::Reply),
     Delivery(Id, Delivery),
     PullEnded(Id),
-    Heartbeat(Id),
+    Heartbeat(Id, u64),
     FeedBroken,
     TableWritten,
     Timer(Id),
@@ -174,7 +174,7 @@ impl Pump {
                 self.feed.on_delivery(core, io, inbox, delivery);
             }
             Happened::PullEnded(inbox) => self.feed.on_pull_ended(inbox),
-            Happened::Heartbeat(inbox) => self.feed.on_heartbeat(io, inbox),
+            Happened::Heartbeat(inbox, last) => self.feed.on_heartbeat(core, io, inbox, last),
             Happened::FeedBroken => {
                 self.feed.ended.get_or_insert("disconnected");
             }

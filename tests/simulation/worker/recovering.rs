@@ -23,12 +23,12 @@ pub enum Progress {
 }
 
 impl Recovering {
-    pub fn begin(core: &mut Core, io: &mut Io) -> Self {
+    pub fn begin(core: &mut Core, io: &mut Io) -> Box<Self> {
         let cursors = core.table.cursors().unwrap();
         let window_ns = core.setup.window_ns;
         let (recovery, asked) = Recovery::new("oncegate", "ACTIONS".into(), cursors, window_ns);
         let id = core.ask(io, Role::Ledger, call(&asked), Purpose::Task);
-        Self { recovery, asked, id }
+        Box::new(Self { recovery, asked, id })
     }
 
     pub fn on_answer(

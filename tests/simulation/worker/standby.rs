@@ -13,7 +13,7 @@ use crate::messages::{Call, Found, Id, Role};
 const LOOK_EVERY_NS: i64 = 300 * MILLISECOND;
 
 enum State {
-    Recovering(Recovering),
+    Recovering(Box<Recovering>),
     Pausing,
     Following { follow: Box<Follow>, asked: Option<Id> },
 }

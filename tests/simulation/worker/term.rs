@@ -1,6 +1,6 @@
 //! A term: recover, begin to lead, take actions until something is in doubt, and again.
 
-use oncegate::gate::engine::lead::{Beginning, Leader};
+use oncegate::gate::engine::lead::{self, Beginning, Leader};
 use oncegate::gate::engine::recovery::Recovered;
 use oncegate::gate::engine::{Commit, Unsettled};
 
@@ -36,8 +36,8 @@ pub struct Memory {
 }
 
 enum Stage {
-    Recovering(Recovering),
-    Leading { beginning: Option<Beginning>, recovered: Box<Recovered>, id: Id },
+    Recovering(Box<Recovering>),
+    Leading { beginning: Option<Box<Beginning>>, recovered: Box<Recovered>, id: Id },
     Pumping(Box<Pump>),
     Pausing(Id),
     Confirming,
@@ -120,7 +120,7 @@ impl Term {
 
     fn try_again(&mut self, io: &mut Io) -> TermNext {
         self.memory.tries += 1;
-        let wait_ns = (100 * MILLISECOND << self.memory.tries.min(5)).min(3 * SECOND);
+        let wait_ns = ((100 * MILLISECOND) << self.memory.tries.min(5)).min(3 * SECOND);
         self.pause(io, wait_ns)
     }
 
@@ -137,9 +137,6 @@ impl Term {
         }
         let judged = recovered.cursors.position("ACTIONS").map_or(0, |source| source.sequence);
         io.effects.push(Effect::Settled(self.memory.unsettled.take_settled(judged)));
-        if self.led_since_ns.is_some() && !recovered.input_is_new {
-            return self.pump(core, io, *recovered);
-        }
         let leader = Leader {
             instance: core.instance.to_string(),
             host: "simulated".to_owned(),
@@ -147,11 +144,15 @@ impl Term {
             window_ms: (core.setup.window_ns / MILLISECOND) as u64,
             rules: core.setup.rules.clone(),
         };
+        let goes_on = self.led_since_ns.is_some() && lead::in_force(&recovered.cursors, &leader);
+        if goes_on && !recovered.input_is_new {
+            return self.pump(core, io, *recovered);
+        }
         let beginning = Beginning::new("oncegate", &leader, &"ACTIONS".into(), &recovered);
         let (message, expected) = (beginning.message.clone(), beginning.expected);
         let call = Call::AppendAlone { message, expected };
         let id = core.ask(io, Role::Ledger, call, Purpose::Task);
-        self.stage = Stage::Leading { beginning: Some(beginning), recovered, id };
+        self.stage = Stage::Leading { beginning: Some(Box::new(beginning)), recovered, id };
         TermNext::Stay
     }
 
