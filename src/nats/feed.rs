@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_nats::{Message, Subject};
 
 use super::place::{Place, matches};
-use super::pull::{Broken, Pull, broken};
+use super::pull::{Broken, Brought, Pull, broken};
 use crate::config::Config;
 use crate::gate::action::RawAction;
 use crate::gate::engine::delivery::Due;
@@ -128,8 +128,13 @@ impl Feed {
         }
         loop {
             let mut batch = Batch::default();
-            let (first, place) = self.pull().await?.next().await?;
-            self.take(first, place, &mut batch).await?;
+            match self.pull().await?.next().await? {
+                Brought::Delivery(first) => self.take(first.0, first.1, &mut batch).await?,
+                Brought::Idle { up_to } => {
+                    self.nothing_held(up_to).await?;
+                    continue;
+                }
+            }
             while batch.deliveries.len() < BATCH_ACTIONS_MAX && batch.bytes() < BATCH_BYTES_MAX {
                 let Some((more, place)) = self.pull().await?.at_hand()? else {
                     break;
@@ -169,8 +174,7 @@ impl Feed {
         // Whether more is behind them is not known; it may well be.
         let mut batch = Batch { pending: 1, ..Batch::default() };
         for message in found {
-            let unread = self.due.unread(message.sequence);
-            self.nothing_passed_over(message.sequence, unread).await?;
+            self.nothing_held(message.sequence - 1).await?;
             batch.missed += self.missed(message.sequence).await?;
             self.due.take(message.sequence);
             if subjects.iter().any(|subject| matches(subject, &message.subject)) {
@@ -221,8 +225,7 @@ impl Feed {
         place: Place,
         batch: &mut Batch,
     ) -> Result<(), Broken> {
-        let left_out = self.due.left_out(place.sequence, place.delivery);
-        self.nothing_passed_over(place.sequence, left_out).await?;
+        self.nothing_passed_over(place).await?;
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
         self.due.take(place.sequence);
@@ -232,14 +235,30 @@ impl Feed {
         Ok(())
     }
 
-    /// Sequences that were not brought must be gone from the stream.
-    async fn nothing_passed_over(&self, brought: u64, from: Option<u64>) -> Result<(), Broken> {
-        let Some(from) = from else { return Ok(()) };
+    /// The first message from `from` on that the gate's filter takes.
+    async fn first_held(&self, from: u64) -> Result<Option<u64>, Broken> {
+        let mut first = None;
         for filter in &self.config.input.subjects {
             let next = raw::next(&self.connection, &self.stream, from, filter).await?;
-            Due::must_be_gone(brought, next.map(|held| held.sequence))?;
+            first = first.into_iter().chain(next.map(|held| held.sequence)).min();
         }
-        Ok(())
+        Ok(first)
+    }
+
+    /// Sequences that were not brought must be gone from the stream.
+    async fn nothing_passed_over(&self, place: Place) -> Result<(), Broken> {
+        match self.due.left_out(place.sequence, place.delivery) {
+            Some(from) => Ok(Due::nothing_before(place.sequence, self.first_held(from).await?)?),
+            None => Ok(()),
+        }
+    }
+
+    /// The same for what the consumer holds for delivered, or for sequences between messages read one by one.
+    async fn nothing_held(&self, up_to: u64) -> Result<(), Broken> {
+        match self.due.not_brought(up_to) {
+            Some(from) => Ok(Due::nothing_up_to(up_to, self.first_held(from).await?)?),
+            None => Ok(()),
+        }
     }
 
     /// `None` if the message is gone before its odd header block could be read whole.

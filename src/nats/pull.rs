@@ -53,6 +53,15 @@ impl From<Hole> for Broken {
     }
 }
 
+/// What a pull brings.
+pub(super) enum Brought {
+    Delivery(Box<(Message, Place)>),
+    /// Nothing; the consumer holds everything up to this stream sequence for delivered.
+    Idle {
+        up_to: u64,
+    },
+}
+
 /// See the module.
 pub(super) struct Pull {
     connection: Connection,
@@ -88,13 +97,13 @@ impl Pull {
         })
     }
 
-    /// The next delivery; waits until there is one.
-    pub(super) async fn next(&mut self) -> Result<(Message, Place), Broken> {
+    /// The next delivery, or the server's word that there is none; waits until there is either.
+    pub(super) async fn next(&mut self) -> Result<Brought, Broken> {
         loop {
             self.replenish().await?;
             let message = self.wait().await?;
-            if let Some(delivery) = self.take(message)? {
-                return Ok(delivery);
+            if let Some(brought) = self.take(message)? {
+                return Ok(brought);
             }
         }
     }
@@ -103,8 +112,8 @@ impl Pull {
     pub(super) fn at_hand(&mut self) -> Result<Option<(Message, Place)>, Broken> {
         while let Some(message) = self.messages.next().now_or_never() {
             let message = message.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
-            if let Some(delivery) = self.take(message)? {
-                return Ok(Some(delivery));
+            if let Some(Brought::Delivery(delivery)) = self.take(message)? {
+                return Ok(Some(*delivery));
             }
         }
         Ok(None)
@@ -154,22 +163,25 @@ impl Pull {
     }
 
     /// `None`: a message of the server about the pull itself.
-    fn take(&mut self, message: Message) -> Result<Option<(Message, Place)>, Broken> {
+    fn take(&mut self, message: Message) -> Result<Option<Brought>, Broken> {
         let Some(place) = message.reply.as_deref().and_then(Place::read) else {
-            return self.status(&message).map(|()| None);
+            return self.status(&message);
         };
         self.outstanding = self.outstanding.saturating_sub(1);
         self.delivered.take(place.delivery)?;
-        Ok(Some((message, place)))
+        Ok(Some(Brought::Delivery(Box::new((message, place)))))
     }
 
-    fn status(&mut self, message: &Message) -> Result<(), Broken> {
+    fn status(&mut self, message: &Message) -> Result<Option<Brought>, Broken> {
         let code = message.status.map_or(0, |status| status.as_u16());
         let text = message.description.clone().unwrap_or_default();
         let ended_by_itself = match code {
             100 => {
-                let last = header_number(message, "Nats-Last-Consumer");
-                return last.map_or(Ok(()), |last| Ok(self.delivered.idle(last)?));
+                if let Some(last) = header_number(message, "Nats-Last-Consumer") {
+                    self.delivered.idle(last)?;
+                }
+                let up_to = header_number(message, "Nats-Last-Stream");
+                return Ok(up_to.map(|up_to| Brought::Idle { up_to }));
             }
             408 => true,
             409 => text.starts_with("Batch Completed") || text.starts_with("Message Size"),
@@ -180,7 +192,7 @@ impl Pull {
         }
         let left = header_number(message, "Nats-Pending-Messages").unwrap_or(0);
         self.outstanding = self.outstanding.saturating_sub(left);
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::connect::Connection;
 use super::place::Place;
-use super::pull::{Broken, Pull, broken};
+use super::pull::{Broken, Brought, Pull, broken};
 use super::raw::{self, RawMessage};
 use crate::config::Config;
 
@@ -50,7 +50,11 @@ impl Tail {
     /// The next entries; waits until there are some.
     pub async fn next(&mut self) -> Result<Chunk, Broken> {
         let mut chunk = Chunk::default();
-        let mut delivery = Some(self.pull.next().await?);
+        let mut delivery = loop {
+            if let Brought::Delivery(delivery) = self.pull.next().await? {
+                break Some(*delivery);
+            }
+        };
         while let Some((message, place)) = delivery {
             chunk.behind = place.pending;
             let entry = self.entry(message, place).await?;

@@ -126,7 +126,7 @@ impl World {
                 self.pulls_end(ended);
             }
             Fault::ConsumerMoved => {
-                let to = self.rng.u64(1..=self.input.last_sequence() + 1);
+                let to = self.rng.u64(1..=self.input.last_sequence() + 10);
                 self.input.reset_consumer(to);
                 self.deliver();
             }

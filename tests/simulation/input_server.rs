@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use oncegate::gate::action::RawAction;
 
 use crate::agenda::SECOND;
-use crate::messages::{Delivery, Id};
+use crate::messages::{Delivery, Id, Idle};
 
 const ACK_WAIT_NS: i64 = 4 * SECOND;
 
@@ -135,10 +135,13 @@ impl InputServer {
         }
     }
 
-    /// Pulls that wait, with the number of the last delivery.
-    pub fn waiting(&self) -> Vec<ToLink<u64>> {
-        let Some(Consumer { pulls, number, .. }) = &self.consumer else { return Vec::new() };
-        let to = |pull: &Pull| ToLink { link: pull.link, inbox: pull.inbox, what: *number };
+    /// Pulls that wait.
+    pub fn waiting(&self) -> Vec<ToLink<Idle>> {
+        let Some(Consumer { pulls, number, floor, .. }) = &self.consumer else {
+            return Vec::new();
+        };
+        let idle = Idle { last: *number, up_to: floor - 1 };
+        let to = |pull: &Pull| ToLink { link: pull.link, inbox: pull.inbox, what: idle };
         pulls.iter().map(to).collect()
     }
 

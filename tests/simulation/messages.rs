@@ -64,23 +64,20 @@ pub enum Found {
 /// From the servers to a worker.
 #[derive(Debug)]
 pub enum Down {
-    Answer {
-        id: Id,
-        found: Found,
-    },
+    Answer { id: Id, found: Found },
     Ledger(Reply),
-    Delivery {
-        inbox: Id,
-        delivery: Delivery,
-    },
-    PullEnded {
-        inbox: Id,
-    },
-    /// With the number of the last delivery.
-    Heartbeat {
-        inbox: Id,
-        last: u64,
-    },
+    Delivery { inbox: Id, delivery: Delivery },
+    PullEnded { inbox: Id },
+    Heartbeat { inbox: Id, idle: Idle },
+}
+
+/// What a consumer with nothing to deliver says of itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Idle {
+    /// The number of the last delivery.
+    pub last: u64,
+    /// Everything up to this stream sequence is delivered.
+    pub up_to: u64,
 }
 
 /// A message that a consumer brings.

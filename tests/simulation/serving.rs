@@ -166,10 +166,10 @@ impl World {
 
     pub fn server_tick(&mut self) {
         let mut told: Vec<Id> = Vec::new();
-        for ToLink { link, inbox, what: last } in self.input.waiting() {
+        for ToLink { link, inbox, what: idle } in self.input.waiting() {
             if !told.contains(&inbox) {
                 told.push(inbox);
-                self.send_down(link, Down::Heartbeat { inbox, last });
+                self.send_down(link, Down::Heartbeat { inbox, idle });
             }
         }
         self.deliver();

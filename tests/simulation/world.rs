@@ -332,7 +332,7 @@ impl World {
             Down::Ledger(reply) => Happening::Ledger(reply),
             Down::Delivery { inbox, delivery } => Happening::Delivery(inbox, delivery),
             Down::PullEnded { inbox } => Happening::PullEnded(inbox),
-            Down::Heartbeat { inbox, last } => Happening::Heartbeat(inbox, last),
+            Down::Heartbeat { inbox, idle } => Happening::Heartbeat(inbox, idle),
         };
         self.happen(worker, happening);
     }

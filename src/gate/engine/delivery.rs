@@ -65,18 +65,31 @@ impl Due {
         if self.whole_stream || delivery == 1 { self.unread(brought) } else { None }
     }
 
-    /// The same for a message that was read without a consumer.
-    pub fn unread(&self, brought: u64) -> Option<u64> {
+    fn unread(&self, brought: u64) -> Option<u64> {
         let due = self.due.max(self.judged + 1);
         (brought > due).then_some(due)
     }
 
-    /// `held`: the first message that the stream holds from [`Due::left_out`] on.
-    pub fn must_be_gone(brought: u64, held: Option<u64>) -> Result<(), Hole> {
-        match held.filter(|held| *held < brought) {
-            Some(held) => {
-                Err(Hole(format!("message {brought} came, and the stream still holds {held}")))
-            }
+    /// The consumer holds everything up to `up_to` for delivered: where that is more than it brought, the
+    /// first sequence left out. It may be held later, if the consumer was moved ahead of the stream.
+    pub fn not_brought(&self, up_to: u64) -> Option<u64> {
+        self.unread(up_to.saturating_add(1))
+    }
+
+    /// `held`: the first message that the stream holds from [`Due::left_out`] on. It must be the one that
+    /// was brought: a replica that does not know that one may lag, and lack those before it too.
+    pub fn nothing_before(brought: u64, held: Option<u64>) -> Result<(), Hole> {
+        match held {
+            Some(held) if held == brought => Ok(()),
+            Some(held) => Err(Hole(format!("message {brought} came, and the stream holds {held}"))),
+            None => Err(Hole(format!("message {brought} came, and the stream does not hold it"))),
+        }
+    }
+
+    /// `held`: the first message that the stream holds from [`Due::not_brought`] on.
+    pub fn nothing_up_to(up_to: u64, held: Option<u64>) -> Result<(), Hole> {
+        match held.filter(|held| *held <= up_to) {
+            Some(held) => Err(Hole(format!("message {held} was not brought"))),
             None => Ok(()),
         }
     }

@@ -7,7 +7,7 @@ use oncegate::gate::engine::delivery::{Due, Numbered};
 
 use super::{Core, Effect, Io, Purpose};
 use crate::agenda::SECOND;
-use crate::messages::{Call, Delivery, Found, Id, Role, Up};
+use crate::messages::{Call, Delivery, Found, Id, Idle, Role, Up};
 use crate::wrong::Wrong;
 
 const SILENCE_MAX_NS: i64 = 6 * SECOND;
@@ -35,6 +35,11 @@ enum Stage {
     Asking {
         id: Id,
         delivery: Box<Delivery>,
+    },
+    /// The same for what the consumer takes for delivered.
+    AskingIdle {
+        id: Id,
+        up_to: u64,
     },
 }
 
@@ -101,7 +106,8 @@ impl Feed {
             | Stage::Creating(asked)
             | Stage::Resetting(asked)
             | Stage::Comparing(asked)
-            | Stage::Asking { id: asked, .. } => *asked == id,
+            | Stage::Asking { id: asked, .. }
+            | Stage::AskingIdle { id: asked, .. } => *asked == id,
             Stage::Pulling => false,
         };
         if !is_it || self.ended.is_some() {
@@ -142,9 +148,15 @@ impl Feed {
             }
             (Stage::Asking { delivery, .. }, Found::InputMessage(held)) => {
                 let held = held.map(|raw| raw.source.sequence);
-                match Due::must_be_gone(delivery.raw.source.sequence, held) {
+                match Due::nothing_before(delivery.raw.source.sequence, held) {
                     Ok(()) => self.take(*delivery),
                     Err(_) => self.ended = Some("hole"),
+                }
+            }
+            (Stage::AskingIdle { up_to, .. }, Found::InputMessage(held)) => {
+                let held = held.map(|raw| raw.source.sequence);
+                if Due::nothing_up_to(up_to, held).is_err() {
+                    self.ended = Some("hole");
                 }
             }
             _ => self.ended = Some("feed_request"),
@@ -188,15 +200,21 @@ impl Feed {
         }
     }
 
-    pub fn on_heartbeat(&mut self, core: &Core, io: &Io, inbox: Id, last: u64) {
-        if inbox != self.inbox {
+    pub fn on_heartbeat(&mut self, core: &mut Core, io: &mut Io, inbox: Id, idle: Idle) {
+        if inbox != self.inbox || self.ended.is_some() {
             return;
         }
         self.heard_ns = io.now_ns;
-        // What was brought and is not looked at yet would be counted as missing.
+        // What came and is not looked at yet would count as missing.
         let careless = core.is(Wrong::SkipHole) || core.is(Wrong::TrustFloor);
-        if self.brought.is_empty() && self.numbered.idle(last).is_err() && !careless {
-            self.ended.get_or_insert("hole");
+        if careless || !matches!(self.stage, Stage::Pulling) || !self.brought.is_empty() {
+            return;
+        }
+        if self.numbered.idle(idle.last).is_err() {
+            self.ended = Some("hole");
+        } else if let Some(from) = self.due.not_brought(idle.up_to) {
+            let id = core.ask(io, Role::Feed, Call::InputFrom(from), Purpose::Feed);
+            self.stage = Stage::AskingIdle { id, up_to: idle.up_to };
         }
     }
 

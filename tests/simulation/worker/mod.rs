@@ -22,7 +22,7 @@ use oncegate::table::{KeyTable, MemoryTable};
 
 use crate::agenda::{MILLISECOND, SECOND};
 use crate::ledger_server::Reply;
-use crate::messages::{Call, Delivery, Found, Id, Role, Up};
+use crate::messages::{Call, Delivery, Found, Id, Idle, Role, Up};
 use crate::wrong::Wrong;
 use lease::{Lease, LeaseNext};
 use pump::Happened;
@@ -42,7 +42,7 @@ pub enum Happening {
     Ledger(Reply),
     Delivery(Id, Delivery),
     PullEnded(Id),
-    Heartbeat(Id, u64),
+    Heartbeat(Id, Idle),
     FeedBroken,
     Timer(Timer),
     TableWritten,
@@ -329,8 +329,8 @@ impl Worker {
                 self.in_term(Happened::Delivery(inbox, delivery), io);
             }
             Happening::PullEnded(inbox) => self.in_term(Happened::PullEnded(inbox), io),
-            Happening::Heartbeat(inbox, last) => {
-                self.in_term(Happened::Heartbeat(inbox, last), io);
+            Happening::Heartbeat(inbox, idle) => {
+                self.in_term(Happened::Heartbeat(inbox, idle), io);
             }
             Happening::FeedBroken => self.in_term(Happened::FeedBroken, io),
             Happening::TableWritten => self.in_term(Happened::TableWritten, io),

@@ -17,7 +17,7 @@ use super::term::Memory;
 use super::{Core, Effect, Io, Purpose, Timer};
 use crate::agenda::{MILLISECOND, SECOND};
 use crate::ledger_server::{self, Publish, ReplyTo};
-use crate::messages::{Call, Delivery, Found, Id, Role, Up};
+use crate::messages::{Call, Delivery, Found, Id, Idle, Role, Up};
 use crate::plan::CLOCK_SKEW_NS;
 use crate::wrong::Wrong;
 
@@ -34,7 +34,7 @@ pub enum Happened {
     Reply(ledger_server::Reply),
     Delivery(Id, Delivery),
     PullEnded(Id),
-    Heartbeat(Id, u64),
+    Heartbeat(Id, Idle),
     FeedBroken,
     TableWritten,
     Timer(Id),
@@ -174,7 +174,7 @@ impl Pump {
                 self.feed.on_delivery(core, io, inbox, delivery);
             }
             Happened::PullEnded(inbox) => self.feed.on_pull_ended(inbox),
-            Happened::Heartbeat(inbox, last) => self.feed.on_heartbeat(core, io, inbox, last),
+            Happened::Heartbeat(inbox, idle) => self.feed.on_heartbeat(core, io, inbox, idle),
             Happened::FeedBroken => {
                 self.feed.ended.get_or_insert("disconnected");
             }
