@@ -55,14 +55,15 @@ impl Follow {
     pub fn apply_all(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Applied, Refusal> {
         let mut applied = Applied::default();
         for message in messages.iter().filter(|message| message.sequence <= last) {
-            let next = self.cursors.ledger.sequence + 1;
-            if message.sequence < next {
-                continue;
+            let at = self.cursors.ledger.sequence;
+            match message.sequence.saturating_sub(at) {
+                0 => {}
+                1 => self.apply(message, &mut applied),
+                _ => {
+                    let to = message.sequence - 1;
+                    return Err(Refusal::EntriesMissing { from: at + 1, to });
+                }
             }
-            if message.sequence > next {
-                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
-            }
-            self.apply(message, &mut applied);
         }
         applied.commit.cursors = self.cursors.clone();
         Ok(applied)

@@ -158,7 +158,7 @@ impl Recovery {
         if at == 0 {
             return self.fill(first, last);
         }
-        if first > at + 1 {
+        if first > at.saturating_add(1) {
             return Err(Refusal::EntriesMissing { from: at + 1, to: first - 1 });
         }
         if first > at {
@@ -222,13 +222,14 @@ impl Recovery {
     }
 
     fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
-        let from = self.follow.cursors.ledger.sequence + 1;
-        if first > from && last >= from {
-            return Err(Refusal::EntriesMissing { from, to: first - 1 });
-        }
-        if from > last {
+        let at = self.follow.cursors.ledger.sequence;
+        if at >= last {
             self.stage = Stage::InputState;
             return Ok(Step::Ask(Ask::InputState));
+        }
+        let from = at + 1;
+        if first > from {
+            return Err(Refusal::EntriesMissing { from, to: first - 1 });
         }
         self.stage = Stage::Tail { last };
         Ok(Step::Ask(Ask::LedgerTail { from, to: last }))
