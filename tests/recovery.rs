@@ -91,6 +91,31 @@ fn leading(window_ms: u64) -> Message {
     entry::leading("oncegate", &leading)
 }
 
+/// Keys of the trimmed entries may be seen for the largest window that was in force since, however often
+/// the gate is started meanwhile.
+#[test]
+fn a_table_filled_from_a_trimmed_ledger_waits_for_the_largest_window() {
+    let ledger =
+        Ledger::beginning_at(5, &[(100 * SECOND, leading(30_000)), (101 * SECOND, leading(1_000))]);
+    let mut table = Cursors::default();
+    for _ in 0..3 {
+        let refused = start(&ledger, &mut table, 129 * SECOND);
+        assert_eq!(refused, Err(Refusal::LedgerTrimmed { first: 6 }));
+    }
+    assert!(start(&ledger, &mut table, 130 * SECOND).is_ok());
+}
+
+/// The epoch is a time like any other.
+#[test]
+fn a_trimmed_ledger_of_the_epoch_waits_too() {
+    let ledger = Ledger::beginning_at(5, &[(0, leading(1_000))]);
+    let mut table = Cursors::default();
+    for _ in 0..2 {
+        assert!(start(&ledger, &mut table, SECOND - 1).is_err());
+    }
+    assert!(start(&ledger, &mut table, SECOND).is_ok());
+}
+
 #[test]
 fn the_last_sequence_of_all_is_read_once() {
     let source = Source { stream: "OTHER".into(), sequence: u64::MAX, time_ns: 7 };

@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::refusal::Refusal;
 use super::{Commit, fold};
-use crate::gate::cursor::Cursors;
+use crate::gate::cursor::{Cursors, Filling};
 use crate::gate::entry::{self, Entry, Leading};
 use crate::gate::headers::{Headers, MalformedHeaders};
 use crate::gate::source::TimeNs;
@@ -41,14 +41,12 @@ pub struct Applied {
 pub struct Follow {
     name: String,
     pub(super) cursors: Cursors,
-    /// The longest window that was or is in force.
-    pub(super) window_ns: TimeNs,
 }
 
 impl Follow {
-    /// From what the table has. `window_ns` is today's window.
-    pub fn new(name: &str, cursors: Cursors, window_ns: TimeNs) -> Self {
-        Self { name: name.to_owned(), cursors, window_ns }
+    /// From what the table has.
+    pub fn new(name: &str, cursors: Cursors) -> Self {
+        Self { name: name.to_owned(), cursors }
     }
 
     /// Applies what comes after the cursor, up to sequence `last`; none may be missing in between.
@@ -74,8 +72,10 @@ impl Follow {
         let fingerprint = fingerprint(message);
         // Accepted entries before the first term that is left leave no record: what they held is lost
         // too, so the count begins behind them.
-        if self.cursors.filled_from_ns.is_some() && self.cursors.in_force.is_none() {
-            self.cursors.filled_from_ns = Some(*time_ns);
+        if let Cursors { filling: Some(Filling { from_ns, .. }), in_force: None, .. } =
+            &mut self.cursors
+        {
+            *from_ns = *time_ns;
         }
         let entry = headers
             .as_ref()
@@ -86,7 +86,6 @@ impl Follow {
                 let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
                 applied.commit.puts.extend(put);
                 if let Entry::Leading(leading) = entry {
-                    self.window_ns = self.window_ns.max(fold::window_ns(&leading));
                     applied.leading = Some(leading);
                 }
             }
