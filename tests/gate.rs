@@ -300,6 +300,15 @@ fn any_digest() -> impl Strategy<Value = Digest> {
         .prop_map(|(json, hash)| Digest { form: if json { Form::Json } else { Form::Bytes }, hash })
 }
 
+/// Only the recovery that was filling it knew the largest window.
+#[test]
+fn a_table_that_version_1_was_filling_is_refused() {
+    let mut bytes = Cursors::default().encode();
+    assert!(Cursors::decode(&bytes).is_ok());
+    *bytes.last_mut().unwrap() = 2;
+    assert!(Cursors::decode(&bytes).is_err());
+}
+
 fn any_record() -> impl Strategy<Value = KeyRecord> {
     let state = prop_oneof![
         Just(RunState::Pending),
