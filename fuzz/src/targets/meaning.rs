@@ -110,14 +110,24 @@ pub fn must_wait(world: &World, meaning: &Meaning, today_ns: TimeNs) -> bool {
 pub fn input_is(world: &World, meaning: &Meaning) -> Option<bool> {
     let (sequence, time_ns, created_ns) = meaning.position(INPUT).unwrap_or_default();
     let found = world.input.iter().find(|(at, _)| *at >= sequence.max(1));
-    let fits = match found {
+    let not_before_ns = time_ns.saturating_sub(CLOCK_STEP_NS);
+    let goes_on = match found {
         Some((at, found_ns)) if *at == sequence => *found_ns == time_ns,
-        Some((_, found_ns)) => *found_ns >= time_ns.saturating_sub(CLOCK_STEP_NS),
+        Some((_, found_ns)) => *found_ns >= not_before_ns,
         None => true,
     };
-    if sequence == 0 || (fits && world.input_last >= sequence) {
+    let goes_on = sequence == 0 || (goes_on && world.input_last >= sequence);
+    let stands_there = sequence == 0 || found.is_some_and(|(at, _)| *at == sequence);
+    let same_creation = created_ns == world.input_created_ns;
+    if goes_on && (stands_there || same_creation) {
         return Some(false);
     }
-    let older = world.input.first().is_some_and(|(_, ns)| *ns < world.input_created_ns);
-    (created_ns != world.input_created_ns && !older).then_some(true)
+    let first = world.input.first();
+    let older = first.is_some_and(|(_, first_ns)| *first_ns < world.input_created_ns);
+    let is_new = !same_creation && world.input_created_ns >= not_before_ns && !older;
+    let takes_numbers_again = first.is_some_and(|(at, _)| *at <= sequence);
+    match is_new && (!goes_on || takes_numbers_again) {
+        true => Some(true),
+        false => goes_on.then_some(false),
+    }
 }

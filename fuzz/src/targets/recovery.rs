@@ -6,15 +6,15 @@ use super::choices::Choices;
 use super::ledger::{INPUT, NAME, World, entry_of};
 use super::meaning::{Meaning, input_is, must_wait};
 use crate::gate::cursor::{Cursors, Filling, InForce, InputCursor, LedgerCursor};
-use crate::gate::engine::Commit;
 use crate::gate::engine::follow::Follow;
 use crate::gate::engine::recovery::{Answer, LedgerMessage, Recovered, Recovery, Refusal, Step};
+use crate::gate::engine::{Commit, Outcome};
 use crate::gate::entry::{self, Entry};
 use crate::gate::headers::Headers;
 use crate::gate::key::ActionKey;
 use crate::gate::record::KeyRecord;
 use crate::gate::rules::RulesFingerprint;
-use crate::gate::source::TimeNs;
+use crate::gate::source::{Source, TimeNs};
 
 /// Far more than any recovery takes of such a ledger.
 const STEPS_MAX: usize = 1000;
@@ -73,7 +73,9 @@ fn recover(world: &World, table: &mut Table, window_ns: TimeNs, pace: Pace) -> E
                 Some(answer) => answer,
                 None => return End::Waits,
             },
-            Ok(Step::Commit { commit, foreign }) => {
+            Ok(Step::Commit { commit, foreign, decided }) => {
+                let to = commit.cursors.ledger.sequence;
+                told_what_is_decided(world, table.cursors.ledger.sequence, to, &decided);
                 commit_to(world, table, commit, &foreign);
                 if restart {
                     (recovery, step) = begin(table);
@@ -87,6 +89,17 @@ fn recover(world: &World, table: &mut Table, window_ns: TimeNs, pace: Pace) -> E
         step = recovery.next(answer);
     }
     panic!("it comes to no end");
+}
+
+/// What the entries from one position to another decide.
+fn told_what_is_decided(world: &World, from: u64, to: u64, decided: &[(Source, Outcome)]) {
+    let applied = world.ledger.iter().filter(|m| m.sequence > from && m.sequence <= to);
+    let expected = applied.filter_map(|message| match entry_of(message)? {
+        Entry::Accepted { source, .. } => Some((source, Outcome::Accepted)),
+        Entry::Rejected { source, reason } => Some((source, Outcome::Rejected(reason))),
+        Entry::Judged { .. } | Entry::Leading(_) => None,
+    });
+    assert!(expected.eq(decided.iter().cloned()));
 }
 
 /// One atomic write, after which only what was written is known.
