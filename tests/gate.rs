@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use oncegate::gate::action::{self, RawAction};
-use oncegate::gate::cursor::{Cursors, InForce, InputCursor, LedgerCursor};
+use oncegate::gate::cursor::{Cursors, Filling, InForce, InputCursor, LedgerCursor};
 use oncegate::gate::digest::{Digest, Form};
 use oncegate::gate::engine::fold;
 use oncegate::gate::entry::{self, Entry, Limits};
@@ -300,6 +300,15 @@ fn any_digest() -> impl Strategy<Value = Digest> {
         .prop_map(|(json, hash)| Digest { form: if json { Form::Json } else { Form::Bytes }, hash })
 }
 
+/// Only the recovery that was filling it knew the largest window.
+#[test]
+fn a_table_that_version_1_was_filling_is_refused() {
+    let mut bytes = Cursors::default().encode();
+    assert!(Cursors::decode(&bytes).is_ok());
+    *bytes.last_mut().unwrap() = 2;
+    assert!(Cursors::decode(&bytes).is_err());
+}
+
 fn any_record() -> impl Strategy<Value = KeyRecord> {
     let state = prop_oneof![
         Just(RunState::Pending),
@@ -336,19 +345,20 @@ fn any_cursors() -> impl Strategy<Value = Cursors> {
     let ledger = (any::<[u64; 2]>(), anchor, any::<i64>());
     let lists =
         (proptest::collection::vec(input, 0..3), proptest::collection::vec(any::<u64>(), 0..3));
-    (ledger, lists, in_force, proptest::option::of(1..i64::MAX)).prop_map(
+    let filling = proptest::option::of(any::<[i64; 2]>());
+    (ledger, lists, in_force, filling).prop_map(
         |(
             ([sequence, fingerprint], anchor, source_time_max_ns),
             (inputs, rules),
             in_force,
-            filled,
+            filling,
         )| {
             Cursors {
                 ledger: LedgerCursor { sequence, fingerprint, anchor, source_time_max_ns },
                 inputs,
                 rules: rules.into_iter().map(RulesFingerprint).collect(),
                 in_force: in_force.map(|(window_ns, rules)| InForce { window_ns, rules }),
-                filled_from_ns: filled,
+                filling: filling.map(|[from_ns, window_ns]| Filling { from_ns, window_ns }),
             }
         },
     )

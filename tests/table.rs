@@ -63,7 +63,7 @@ fn cursors(ledger_sequence: u64) -> Cursors {
         }],
         rules: vec![RulesFingerprint(9)],
         in_force: Some(InForce { window_ns: WINDOW_NS, rules: 0 }),
-        filled_from_ns: None,
+        filling: None,
     }
 }
 

@@ -8,6 +8,8 @@ use super::rules::RulesFingerprint;
 use super::source::{Source, TimeNs};
 
 const VERSION: u8 = 1;
+/// The same, and at the end the [`Filling`].
+const VERSION_FILLING: u8 = 2;
 
 /// How far a server's clock may step back without a later message being taken for one of another
 /// stream, where the message at the cursor is gone and only order is left to go by. JetStream stamps
@@ -62,9 +64,19 @@ pub struct Cursors {
     pub rules: Vec<RulesFingerprint>,
     /// `None` before the first `leading` entry.
     pub in_force: Option<InForce>,
-    /// Server time of the first entry that was left when an empty table was filled from a ledger already
-    /// trimmed; until a later action proves that the lost entries are expired, the gate may not lead.
-    pub filled_from_ns: Option<TimeNs>,
+    /// The table was empty and is filled from a ledger already trimmed; until a later action proves that
+    /// the lost entries are expired, the gate may not lead.
+    pub filling: Option<Filling>,
+}
+
+/// What the lost entries of a trimmed ledger may still hold. Kept in the table, since a gate that is
+/// started again does not read again what it has applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Filling {
+    /// Server time of the first entry that counts.
+    pub from_ns: TimeNs,
+    /// The largest window that was in force since.
+    pub window_ns: TimeNs,
 }
 
 impl Cursors {
@@ -98,7 +110,8 @@ impl Cursors {
 
     /// The bytes, version first.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
+        let version = if self.filling.is_some() { VERSION_FILLING } else { VERSION };
+        let mut out = vec![version];
         let LedgerCursor { sequence, fingerprint, anchor, source_time_max_ns } = &self.ledger;
         put_u64(&mut out, *sequence);
         put_u64(&mut out, *fingerprint);
@@ -122,14 +135,21 @@ impl Cursors {
             put_i64(&mut out, in_force.window_ns);
             put_u64(&mut out, in_force.rules.into());
         }
-        put_i64(&mut out, self.filled_from_ns.unwrap_or_default());
+        match &self.filling {
+            Some(Filling { from_ns, window_ns }) => {
+                put_i64(&mut out, *from_ns);
+                put_i64(&mut out, *window_ns);
+            }
+            None => put_i64(&mut out, 0),
+        }
         out
     }
 
     /// Reads what [`Cursors::encode`] wrote, and nothing else.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let mut reader = Reader(bytes);
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if !matches!(version, VERSION | VERSION_FILLING) {
             return Err(Damaged("cursors of an unknown version"));
         }
         let mut ledger = LedgerCursor {
@@ -137,8 +157,11 @@ impl Cursors {
             fingerprint: reader.u64()?,
             ..LedgerCursor::default()
         };
-        let anchor = (reader.u64()?, reader.i64()?);
-        ledger.anchor = (anchor.0 > 0).then_some(anchor);
+        ledger.anchor = match (reader.u64()?, reader.i64()?) {
+            (0, 0) => None,
+            (0, _) => return Err(Damaged("a time of no entry")),
+            anchor => Some(anchor),
+        };
         ledger.source_time_max_ns = reader.i64()?;
         let mut inputs = Vec::new();
         for _ in 0..reader.u64()? {
@@ -155,14 +178,19 @@ impl Cursors {
         }
         let in_force = match reader.u8()? {
             0 => None,
-            _ => Some(InForce {
+            1 => Some(InForce {
                 window_ns: reader.i64()?,
                 rules: u32::try_from(reader.u64()?)
                     .map_err(|_| Damaged("an index out of range"))?,
             }),
+            _ => return Err(Damaged("neither a term nor none")),
         };
-        let filled_from_ns = Some(reader.i64()?).filter(|time_ns| *time_ns != 0);
+        let filling = match (version, reader.i64()?) {
+            (VERSION_FILLING, from_ns) => Some(Filling { from_ns, window_ns: reader.i64()? }),
+            (_, 0) => None,
+            _ => return Err(Damaged("it was being filled, and the largest window is not known")),
+        };
         reader.end()?;
-        Ok(Self { ledger, inputs, rules, in_force, filled_from_ns })
+        Ok(Self { ledger, inputs, rules, in_force, filling })
     }
 }

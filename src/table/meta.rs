@@ -18,7 +18,8 @@ use crate::gate::source::TimeNs;
 
 /// The version that this code writes, and the newest that it reads.
 ///
-/// 1: keys as [`crate::gate::key::ActionKey`], records and cursors of version 1.
+/// 1: keys as [`crate::gate::key::ActionKey`], records and cursors of version 1
+/// (of version 2 while it is filled from a trimmed ledger).
 pub(super) const FORMAT: u32 = 1;
 
 const FORMAT_NAME: &str = "format";

@@ -166,7 +166,7 @@ impl Standby<'_> {
             })?;
         around.done();
         self.is_warm();
-        Ok((tail, Follow::new(&worker.config.name, cursors, 0)))
+        Ok((tail, Follow::new(&worker.config.name, cursors)))
     }
 
     /// Applies what comes, until something is in the way.

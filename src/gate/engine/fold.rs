@@ -85,10 +85,13 @@ fn begin_term(cursors: &mut Cursors, leading: &Leading) {
     *now_ns = leading.source_time_max_ns.max(*now_ns);
     let fingerprint = u64::from_str_radix(&leading.rules_fingerprint, 16).unwrap_or_default();
     let rules = cursors.rules_index(RulesFingerprint(fingerprint));
-    cursors.in_force = Some(InForce { window_ns: window_ns(leading), rules });
+    let window_ns = window_ns(leading);
+    cursors.in_force = Some(InForce { window_ns, rules });
+    if let Some(filling) = &mut cursors.filling {
+        filling.window_ns = filling.window_ns.max(window_ns);
+    }
 }
 
-/// The window of a term.
-pub fn window_ns(leading: &Leading) -> TimeNs {
+fn window_ns(leading: &Leading) -> TimeNs {
     i64::try_from(leading.window_ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
 }

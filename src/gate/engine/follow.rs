@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::refusal::Refusal;
 use super::{Commit, Outcome, fold};
-use crate::gate::cursor::Cursors;
+use crate::gate::cursor::{Cursors, Filling};
 use crate::gate::entry::{self, Entry, Leading};
 use crate::gate::headers::{Headers, MalformedHeaders};
 use crate::gate::source::{Source, TimeNs};
@@ -43,28 +43,27 @@ pub struct Applied {
 pub struct Follow {
     name: String,
     pub(super) cursors: Cursors,
-    /// The longest window that was or is in force.
-    pub(super) window_ns: TimeNs,
 }
 
 impl Follow {
-    /// From what the table has. `window_ns` is today's window.
-    pub fn new(name: &str, cursors: Cursors, window_ns: TimeNs) -> Self {
-        Self { name: name.to_owned(), cursors, window_ns }
+    /// From what the table has.
+    pub fn new(name: &str, cursors: Cursors) -> Self {
+        Self { name: name.to_owned(), cursors }
     }
 
     /// Applies what comes after the cursor, up to sequence `last`; none may be missing in between.
     pub fn apply_all(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Applied, Refusal> {
         let mut applied = Applied::default();
         for message in messages.iter().filter(|message| message.sequence <= last) {
-            let next = self.cursors.ledger.sequence + 1;
-            if message.sequence < next {
-                continue;
+            let at = self.cursors.ledger.sequence;
+            match message.sequence.saturating_sub(at) {
+                0 => {}
+                1 => self.apply(message, &mut applied),
+                _ => {
+                    let to = message.sequence - 1;
+                    return Err(Refusal::EntriesMissing { from: at + 1, to });
+                }
             }
-            if message.sequence > next {
-                return Err(Refusal::EntriesMissing { from: next, to: message.sequence - 1 });
-            }
-            self.apply(message, &mut applied);
         }
         applied.commit.cursors = self.cursors.clone();
         Ok(applied)
@@ -75,8 +74,10 @@ impl Follow {
         let fingerprint = fingerprint(message);
         // Accepted entries before the first term that is left leave no record: what they held is lost
         // too, so the count begins behind them.
-        if self.cursors.filled_from_ns.is_some() && self.cursors.in_force.is_none() {
-            self.cursors.filled_from_ns = Some(*time_ns);
+        if let Cursors { filling: Some(Filling { from_ns, .. }), in_force: None, .. } =
+            &mut self.cursors
+        {
+            *from_ns = *time_ns;
         }
         let entry = headers
             .as_ref()
@@ -94,10 +95,7 @@ impl Follow {
                         applied.decided.push((source, Outcome::Rejected(reason)));
                     }
                     Entry::Judged { .. } => {}
-                    Entry::Leading(leading) => {
-                        self.window_ns = self.window_ns.max(fold::window_ns(&leading));
-                        applied.leading = Some(leading);
-                    }
+                    Entry::Leading(leading) => applied.leading = Some(leading),
                 }
             }
             None => {

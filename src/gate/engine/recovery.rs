@@ -10,7 +10,7 @@ pub use super::follow::LedgerMessage;
 use super::follow::{Applied, Follow, fingerprint};
 pub use super::refusal::Refusal;
 use super::{Commit, Outcome};
-use crate::gate::cursor::{CLOCK_STEP_NS, Cursors};
+use crate::gate::cursor::{CLOCK_STEP_NS, Cursors, Filling};
 use crate::gate::source::{Source, TimeNs, rfc3339};
 
 /// What the recovery needs to know next.
@@ -107,6 +107,8 @@ enum Stage {
 #[derive(Debug)]
 pub struct Recovery {
     input: Arc<str>,
+    /// Today's window.
+    window_ns: TimeNs,
     follow: Follow,
     stage: Stage,
 }
@@ -114,8 +116,8 @@ pub struct Recovery {
 impl Recovery {
     /// From what the table has. `window_ns` is today's window.
     pub fn new(name: &str, input: Arc<str>, cursors: Cursors, window_ns: TimeNs) -> (Self, Ask) {
-        let follow = Follow::new(name, cursors, window_ns);
-        (Self { input, follow, stage: Stage::LedgerState }, Ask::LedgerState)
+        let follow = Follow::new(name, cursors);
+        (Self { input, window_ns, follow, stage: Stage::LedgerState }, Ask::LedgerState)
     }
 
     /// Takes an answer in. An answer to something else than was asked is a bug of the caller; it is
@@ -170,7 +172,7 @@ impl Recovery {
         if at == 0 {
             return self.fill(first, last);
         }
-        if first > at + 1 {
+        if first > at.saturating_add(1) {
             return Err(Refusal::EntriesMissing { from: at + 1, to: first - 1 });
         }
         if first > at {
@@ -189,7 +191,7 @@ impl Recovery {
             return Err(Refusal::LedgerTrimmed { first });
         }
         self.follow.cursors.ledger.sequence = first - 1;
-        self.follow.cursors.filled_from_ns = Some(TimeNs::MAX);
+        self.follow.cursors.filling = Some(Filling { from_ns: TimeNs::MAX, window_ns: 0 });
         self.ask_tail(first, last)
     }
 
@@ -234,13 +236,14 @@ impl Recovery {
     }
 
     fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
-        let from = self.follow.cursors.ledger.sequence + 1;
-        if first > from && last >= from {
-            return Err(Refusal::EntriesMissing { from, to: first - 1 });
-        }
-        if from > last {
+        let at = self.follow.cursors.ledger.sequence;
+        if at >= last {
             self.stage = Stage::InputState;
             return Ok(Step::Ask(Ask::InputState));
+        }
+        let from = at + 1;
+        if first > from {
+            return Err(Refusal::EntriesMissing { from, to: first - 1 });
         }
         self.stage = Stage::Tail { last };
         Ok(Step::Ask(Ask::LedgerTail { from, to: last }))
@@ -254,7 +257,7 @@ impl Recovery {
     }
 
     fn on_input(&mut self, created_ns: TimeNs, last: u64) -> Step {
-        if self.follow.cursors.filled_from_ns.is_none() {
+        if self.follow.cursors.filling.is_none() {
             return self.ask_cursor(created_ns, last);
         }
         let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
@@ -333,17 +336,16 @@ impl Recovery {
     /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
     /// the next action is a whole window younger than the first entry that was left.
     fn check_filled(&mut self, next: Option<(u64, TimeNs)>) -> Result<(), Refusal> {
-        let Some(first_ns) = self.follow.cursors.filled_from_ns else {
+        let Some(Filling { from_ns, window_ns }) = self.follow.cursors.filling else {
             return Ok(());
         };
-        let window_ns =
-            self.follow.cursors.in_force.map_or(0, |f| f.window_ns).max(self.follow.window_ns);
+        let window_ns = window_ns.max(self.window_ns);
         let now_ns = next.map_or(0, |(_, time_ns)| time_ns);
         let now_ns = now_ns.max(self.follow.cursors.ledger.source_time_max_ns);
-        if now_ns < first_ns.saturating_add(window_ns) {
+        if now_ns < from_ns.saturating_add(window_ns) {
             return Err(Refusal::LedgerTrimmed { first: self.follow.cursors.ledger.sequence });
         }
-        self.follow.cursors.filled_from_ns = None;
+        self.follow.cursors.filling = None;
         Ok(())
     }
 

@@ -60,7 +60,7 @@ impl Standby {
                     Progress::Done(_) => {
                         self.doubts = Doubts::default();
                         let cursors = core.table.cursors().unwrap();
-                        let follow = Box::new(Follow::new("oncegate", cursors, 0));
+                        let follow = Box::new(Follow::new("oncegate", cursors));
                         self.state = State::Following { follow, asked: None };
                     }
                     Progress::Wait => self.state = State::Pausing,

@@ -1,0 +1,278 @@
+//! Recovery and following, over ledgers of any messages.
+
+use std::collections::BTreeMap;
+
+use super::choices::Choices;
+use super::ledger::{INPUT, NAME, World, entry_of};
+use super::meaning::{Meaning, input_is, must_wait};
+use crate::gate::cursor::{Cursors, Filling, InForce, InputCursor, LedgerCursor};
+use crate::gate::engine::follow::Follow;
+use crate::gate::engine::recovery::{Answer, LedgerMessage, Recovered, Recovery, Refusal, Step};
+use crate::gate::engine::{Commit, Outcome};
+use crate::gate::entry::{self, Entry};
+use crate::gate::headers::Headers;
+use crate::gate::key::ActionKey;
+use crate::gate::record::KeyRecord;
+use crate::gate::rules::RulesFingerprint;
+use crate::gate::source::{Source, TimeNs};
+
+/// Far more than any recovery takes of such a ledger.
+const STEPS_MAX: usize = 1000;
+
+/// Choices of a ledger, an input, and what the table has of them.
+pub fn check(data: &[u8]) {
+    let mut choices = Choices(data);
+    let window_ns = choices.pick(&[0, 1, 1_000_000, 1_000_000_000, i64::MAX]);
+    let kind = choices.below(8);
+    let (known, missing) = (choices.below(40), choices.below(40));
+    let pace = [choices.byte(), choices.byte(), choices.byte()];
+    let odd_cursors = (kind == 6).then(|| cursors(&mut choices));
+    let mut world = World::read(&mut choices);
+    match (kind, odd_cursors) {
+        (6, Some(cursors)) => a_table_of_whatever(&world, cursors, window_ns),
+        (7, _) if !world.ledger.is_empty() => {
+            world.ledger.remove(missing % world.ledger.len());
+            any_pace(&world, Table::default(), window_ns, pace);
+        }
+        _ => {
+            let table = table_up_to(&world, known, window_ns);
+            any_pace(&world, table, window_ns, pace);
+        }
+    }
+}
+
+// ---- The shell's part
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Table {
+    keys: BTreeMap<ActionKey, KeyRecord>,
+    cursors: Cursors,
+}
+
+#[derive(Clone, Debug)]
+enum End {
+    Done(Recovered),
+    Refused(Refusal),
+    /// The server has not what it should have: the shell tries again later.
+    Waits,
+}
+
+/// So many entries are told at a time, and after so many commits the gate starts anew.
+type Pace<'a> = &'a mut dyn FnMut() -> (usize, bool);
+
+fn recover(world: &World, table: &mut Table, window_ns: TimeNs, pace: Pace) -> End {
+    let begin = |table: &Table| {
+        let (recovery, ask) = Recovery::new(NAME, INPUT.into(), table.cursors.clone(), window_ns);
+        (recovery, Ok(Step::Ask(ask)))
+    };
+    let (mut recovery, mut step) = begin(table);
+    for _ in 0..STEPS_MAX {
+        let (entries, restart) = pace();
+        let answer = match step {
+            Ok(Step::Ask(ask)) => match world.answer(&ask, entries.max(1)) {
+                Some(answer) => answer,
+                None => return End::Waits,
+            },
+            Ok(Step::Commit { commit, foreign, decided }) => {
+                let to = commit.cursors.ledger.sequence;
+                told_what_is_decided(world, table.cursors.ledger.sequence, to, &decided);
+                commit_to(world, table, commit, &foreign);
+                if restart {
+                    (recovery, step) = begin(table);
+                    continue;
+                }
+                Answer::Committed
+            }
+            Ok(Step::Done(recovered)) => return End::Done(recovered),
+            Err(refusal) => return End::Refused(refusal),
+        };
+        step = recovery.next(answer);
+    }
+    panic!("it comes to no end");
+}
+
+/// What the entries from one position to another decide.
+fn told_what_is_decided(world: &World, from: u64, to: u64, decided: &[(Source, Outcome)]) {
+    let applied = world.ledger.iter().filter(|m| m.sequence > from && m.sequence <= to);
+    let expected = applied.filter_map(|message| match entry_of(message)? {
+        Entry::Accepted { source, .. } => Some((source, Outcome::Accepted)),
+        Entry::Rejected { source, reason } => Some((source, Outcome::Rejected(reason))),
+        Entry::Judged { .. } | Entry::Leading(_) => None,
+    });
+    assert!(expected.eq(decided.iter().cloned()));
+}
+
+/// One atomic write, after which only what was written is known.
+fn commit_to(world: &World, table: &mut Table, commit: Commit, foreign: &[u64]) {
+    let Commit { puts, cursors } = commit;
+    let before = std::mem::take(&mut table.cursors);
+    let (from, to) = (before.ledger.sequence, cursors.ledger.sequence);
+    assert!(to > from || world.ledger.is_empty(), "a commit gets on");
+    assert!(cursors.inputs.len() >= before.inputs.len(), "records hold their index");
+    let same = |(one, other): (&InputCursor, &InputCursor)| one.stream == other.stream;
+    assert!(before.inputs.iter().zip(&cursors.inputs).all(same));
+    assert!(cursors.rules.starts_with(&before.rules), "records hold their index");
+    assert!(cursors.ledger.source_time_max_ns >= before.ledger.source_time_max_ns);
+
+    let applied = world.ledger.iter().filter(|m| m.sequence > from && m.sequence <= to);
+    let applied: Vec<&LedgerMessage> = applied.collect();
+    let new_term = applied.iter().any(|m| matches!(entry_of(m), Some(Entry::Leading(_))));
+    let forward = |(one, other): (&InputCursor, &InputCursor)| one.sequence <= other.sequence;
+    let all_forward = before.inputs.iter().zip(&cursors.inputs).all(forward);
+    assert!(all_forward || new_term, "only a new term puts an input back");
+    let strange = applied.iter().filter(|m| entry_of(m).is_none()).map(|m| &m.sequence);
+    assert!(strange.eq(foreign));
+    if foreign.len() == applied.len() {
+        assert_eq!(puts, []);
+        let Cursors { ledger, filling, .. } = cursors.clone();
+        let source_time_max_ns = ledger.source_time_max_ns;
+        let moved = Cursors { ledger, filling, ..before };
+        assert_eq!(moved, cursors, "only the ledger's position moves");
+        assert_eq!(source_time_max_ns, before.ledger.source_time_max_ns);
+    }
+    table.cursors = Cursors::decode(&cursors.encode()).unwrap();
+    assert_eq!(table.cursors, cursors, "stored as it is");
+    table.keys.extend(puts);
+}
+
+// ---- What must hold
+
+/// What a gate would have that has applied the first `known` entries.
+fn table_up_to(world: &World, known: usize, window_ns: TimeNs) -> Table {
+    let mut early = world.clone();
+    early.ledger.truncate(known);
+    early.ledger_last = world.ledger_first - 1 + early.ledger.len() as u64;
+    let mut table = Table::default();
+    recover(&early, &mut table, window_ns, &mut || (usize::MAX, false));
+    table
+}
+
+/// However many entries are told at a time, and however often the gate starts anew in between: the same.
+fn any_pace(world: &World, table: Table, window_ns: TimeNs, [chunk, every, again]: [u8; 3]) {
+    let mut slow = table.clone();
+    let end = recover(world, &mut slow, window_ns, &mut || (1, false));
+    let mut fast = table.clone();
+    let (mut turn, mut restarts) = (0_usize, 0);
+    let mut pace = || {
+        turn += 1;
+        let restart = turn % (usize::from(every) + 1) == 0 && restarts < again;
+        restarts += u8::from(restart);
+        (usize::from(chunk) * (turn % 3 + 1), restart)
+    };
+    let other_end = recover(world, &mut fast, window_ns, &mut pace);
+    same_end(&end, &other_end);
+    if !world.is_whole() {
+        return;
+    }
+    assert_eq!(slow, fast);
+    followed_alike(world, &table, &slow);
+    as_the_ledger_means(world, &slow, &end, window_ns);
+    // A supervisor starts it again.
+    let mut later = slow.clone();
+    let later_end = recover(world, &mut later, window_ns, &mut || (7, false));
+    same_end(&end, &later_end);
+    assert_eq!(slow, later);
+}
+
+fn same_end(one: &End, other: &End) {
+    match (one, other) {
+        (End::Done(one), End::Done(other)) => {
+            assert_eq!(one.cursors, other.cursors);
+            assert_eq!(one.input_created_ns, other.input_created_ns);
+            assert_eq!(one.input_is_new, other.input_is_new);
+        }
+        (End::Refused(one), End::Refused(other)) => assert_eq!(one, other),
+        (End::Waits, End::Waits) => {}
+        _ => panic!("{one:?} {other:?}"),
+    }
+}
+
+/// A standby that sees all of it come.
+fn followed_alike(world: &World, before: &Table, after: &Table) {
+    if before.cursors.ledger.sequence < world.ledger_first - 1 {
+        return;
+    }
+    let mut follow = Follow::new(NAME, before.cursors.clone());
+    let applied = follow.apply_all(&world.ledger, world.ledger_last).unwrap();
+    let mut table = before.clone();
+    table.keys.extend(applied.commit.puts);
+    table.cursors = applied.commit.cursors;
+    assert_eq!(table, *after);
+}
+
+fn as_the_ledger_means(world: &World, table: &Table, end: &End, window_ns: TimeNs) {
+    let entries = world.entries();
+    let meaning = Meaning::of(&entries);
+    meaning.is_that_of(&table.cursors, &table.keys);
+    let Some(last) = world.ledger.last() else {
+        return;
+    };
+    let LedgerCursor { sequence, fingerprint, anchor, .. } = table.cursors.ledger;
+    assert_eq!(sequence, world.ledger_last);
+    assert_eq!(fingerprint, fingerprint_of(last));
+    assert_eq!(anchor, Some((last.sequence, last.time_ns)));
+
+    let trimmed = world.ledger_first > 1;
+    match end {
+        _ if trimmed && must_wait(world, &meaning, window_ns) => {
+            assert!(matches!(end, End::Refused(Refusal::LedgerTrimmed { .. })), "{end:?}");
+        }
+        End::Done(Recovered { cursors, input_created_ns, input_is_new }) => {
+            assert_eq!(*input_created_ns, world.input_created_ns);
+            assert_eq!(cursors.filling, None);
+            assert_eq!(input_is(world, &meaning), Some(*input_is_new));
+            let at = cursors.inputs.iter().find(|cursor| &*cursor.stream == INPUT).unwrap();
+            let judged = meaning.position(INPUT).map_or(0, |(sequence, ..)| sequence);
+            assert_eq!(at.sequence, if *input_is_new { 0 } else { judged });
+        }
+        End::Refused(Refusal::InputWentBack { .. }) => assert_eq!(input_is(world, &meaning), None),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fingerprint_of(message: &LedgerMessage) -> u64 {
+    let none = Headers::default();
+    entry::fingerprint(&message.subject, message.headers.as_ref().unwrap_or(&none))
+}
+
+/// It ends one way or the other, and never well on a ledger that is another one.
+fn a_table_of_whatever(world: &World, cursors: Cursors, window_ns: TimeNs) {
+    let ledger = cursors.ledger.clone();
+    let mut table = Table { keys: BTreeMap::new(), cursors };
+    let end = recover(world, &mut table, window_ns, &mut || (3, false));
+    let at = |sequence: u64| world.ledger.iter().find(|message| message.sequence == sequence);
+    if let End::Done(recovered) = end {
+        assert_eq!(recovered.cursors.ledger.sequence, world.ledger_last);
+        assert!(ledger.sequence <= world.ledger_last);
+        if let Some(entry) = at(ledger.sequence).filter(|_| ledger.sequence > 0) {
+            assert_eq!(ledger.fingerprint, fingerprint_of(entry));
+        }
+    }
+}
+
+fn cursors(choices: &mut Choices) -> Cursors {
+    let input = |choices: &mut Choices| InputCursor {
+        stream: choices.pick(&[INPUT, "OTHER", ""]).into(),
+        sequence: choices.number(),
+        time_ns: choices.signed(),
+        created_ns: choices.signed(),
+    };
+    let in_force = |choices: &mut Choices| InForce {
+        window_ns: choices.signed(),
+        rules: choices.number() as u32,
+    };
+    Cursors {
+        ledger: LedgerCursor {
+            sequence: choices.number(),
+            fingerprint: choices.number(),
+            anchor: choices.coin().then(|| (choices.number().max(1), choices.signed())),
+            source_time_max_ns: choices.signed(),
+        },
+        inputs: (0..choices.below(3)).map(|_| input(choices)).collect(),
+        rules: (0..choices.below(3)).map(|_| RulesFingerprint(choices.number())).collect(),
+        in_force: choices.coin().then(|| in_force(choices)),
+        filling: choices
+            .coin()
+            .then(|| Filling { from_ns: choices.signed(), window_ns: choices.signed() }),
+    }
+}
