@@ -7,6 +7,7 @@ use super::holding::{self, Holding};
 use super::kill::{self, Place, Step};
 use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
+use crate::gate::cursor::Cursors;
 use crate::gate::engine::recovery::Recovered;
 use crate::gate::engine::{Outcome, fold};
 use crate::gate::entry::{self, Entry, Leading, LeadingInput, Limits};
@@ -143,7 +144,8 @@ impl Worker {
         let mut unsettled = std::mem::take(&mut memory.unsettled);
         unsettled.retain(|(sequence, ..)| *sequence <= judged);
         self.count(&unsettled);
-        if led_since.is_none() || recovered.input_is_new {
+        let holds = self.holds(&recovered.cursors);
+        if led_since.is_none() || recovered.input_is_new || !holds {
             let around = kill::around(Step::CheckKeyRules);
             self.check_key_rules(connection).await?;
             around.done();
@@ -161,6 +163,17 @@ impl Worker {
         let led = led_since.map_or(Duration::ZERO, |since| since.elapsed());
         let term_left = TERM_MAX.saturating_sub(led);
         Pump::new(self, connection, recovered.cursors, limits, (memory, term_left)).await
+    }
+
+    /// Whether the last `leading` entry names today's rules and window. Another instance may have led
+    /// since this one's own: the lease can be lost at any time, and is noticed later.
+    fn holds(&self, cursors: &Cursors) -> bool {
+        let window_ms = i64::try_from(self.config.retention.window.as_millis());
+        let window_ns = window_ms.unwrap_or(i64::MAX).saturating_mul(1_000_000);
+        cursors.in_force.is_some_and(|in_force| {
+            let rules = cursors.rules.get(in_force.rules as usize);
+            rules == Some(&self.rules.fingerprint()) && in_force.window_ns == window_ns
+        })
     }
 
     /// Other places for the key would forget every live one.
