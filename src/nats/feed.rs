@@ -231,9 +231,7 @@ impl Feed {
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
         self.due = self.due.max(place.sequence + 1);
-        if let Some(delivery) = self.delivery(message, place).await? {
-            batch.push(delivery);
-        }
+        batch.push(self.delivery(message, place).await?);
         Ok(())
     }
 
@@ -255,8 +253,9 @@ impl Feed {
         Ok(())
     }
 
-    /// `None` if the message is gone before its odd header block could be read whole.
-    async fn delivery(&self, message: Message, place: Place) -> Result<Option<Delivery>, Broken> {
+    /// Where an odd header block can't be read whole, it is not passed over: the message may be gone, which
+    /// the next reading counts, or a stream's new leader may not have it yet.
+    async fn delivery(&self, message: Message, place: Place) -> Result<Delivery, Broken> {
         let Place { sequence, time_ns, .. } = place;
         let ack = match (&message.reply, self.work_queue) {
             (Some(reply), true) => Ack::Reply(reply.clone()),
@@ -264,7 +263,8 @@ impl Feed {
         };
         let Some(headers) = raw::plain_headers(&message) else {
             let whole = raw::get(&self.connection, &self.stream, sequence).await?;
-            return Ok(whole.map(|whole| Delivery { ack, ..self.raw_delivery(whole) }));
+            let unread = || broken("hole", format!("message {sequence} came and can't be read"));
+            return Ok(Delivery { ack, ..self.raw_delivery(whole.ok_or_else(unread)?) });
         };
         let source = Source { stream: self.stream.clone(), sequence, time_ns };
         let raw = RawAction {
@@ -275,7 +275,7 @@ impl Feed {
             headers: Ok(headers),
             payload: message.payload,
         };
-        Ok(Some(Delivery { raw, ack }))
+        Ok(Delivery { raw, ack })
     }
 
     /// How many sequences between the last message and this one the stream dropped. Where the filter
