@@ -15,7 +15,7 @@ use super::place::{Place, matches};
 use super::pull::{Broken, Pull, broken};
 use crate::config::Config;
 use crate::gate::action::RawAction;
-use crate::gate::source::Source;
+use crate::gate::source::{Source, TimeNs};
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
 use crate::nats::raw::{self, RawMessage};
@@ -35,8 +35,12 @@ pub enum Ack {
     None,
     /// A work queue: acknowledge the delivery.
     Reply(Subject),
-    /// A work queue's message that was read raw, and has no delivery: delete it.
-    Delete,
+    /// A work queue's message that was read raw, and has no delivery: delete it, if the stream has not
+    /// been made anew and this is still what stands there.
+    Delete {
+        /// When the stream stored it.
+        time_ns: TimeNs,
+    },
 }
 
 /// An action on its way in.
@@ -192,7 +196,7 @@ impl Feed {
         let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
         Delivery {
             raw: RawAction { source, subject, subject_exact, headers, payload },
-            ack: if self.work_queue { Ack::Delete } else { Ack::None },
+            ack: if self.work_queue { Ack::Delete { time_ns } } else { Ack::None },
         }
     }
 
@@ -308,7 +312,12 @@ pub async fn acknowledge(
 ) -> Result<(), ApiError> {
     match ack {
         Ack::None => Ok(()),
-        Ack::Delete => raw::delete(connection, stream, sequence).await,
+        Ack::Delete { time_ns } => match raw::get(connection, stream, sequence).await? {
+            Some(message) if message.time_ns == time_ns => {
+                raw::delete(connection, stream, sequence).await
+            }
+            _ => Ok(()),
+        },
         Ack::Reply(reply) => {
             let subject = reply.to_string();
             let sent = connection.client.publish(reply, "+ACK".into()).await;

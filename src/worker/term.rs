@@ -162,7 +162,7 @@ impl Worker {
         };
         let led = led_since.map_or(Duration::ZERO, |since| since.elapsed());
         let term_left = TERM_MAX.saturating_sub(led);
-        Pump::new(self, connection, recovered.cursors, limits, (memory, term_left)).await
+        Pump::new(self, connection, recovered, limits, (memory, term_left)).await
     }
 
     /// Whether the last `leading` entry names today's rules and window. Another instance may have led
