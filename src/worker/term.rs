@@ -54,6 +54,7 @@ impl Worker {
         let holding = holding::hold(lease, self.config.ha.takeover);
         let led = self.recover_and_pump(connection, &holding).await;
         self.metrics.set_leading(false);
+        self.metrics.set_inflight(0);
         if !self.stop.is_cancelled() && led.is_ok() {
             self.health.set(Status::Waiting("the lease is lost".to_owned()));
         }
