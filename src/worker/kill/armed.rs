@@ -86,17 +86,20 @@ fn is_due(point: Point) -> bool {
     })
 }
 
+/// Stops its parent, and says so when every thread of it stands still.
+const STOP_PARENT: &str = "kill -STOP $PPID; \
+    while cat /proc/$PPID/task/*/stat | grep -qv ') T '; do :; done; echo \"$0\" >&2";
+
 fn strike(point: Point) {
-    let freezes = ARMED.get().is_some_and(|armed| armed.freezes);
-    let what = if freezes { "frozen" } else { "killed" };
-    let line = format!("{what} at {point}\n");
-    std::io::stderr().write_all(line.as_bytes()).ok();
-    if !freezes {
-        std::process::abort()
+    if ARMED.get().is_some_and(|armed| armed.freezes) {
+        let said = format!("frozen at {point}");
+        // Comes back after a SIGCONT.
+        std::process::Command::new("sh").args(["-c", STOP_PARENT, &said]).status().ok();
+        return;
     }
-    // Every thread stops here, until a SIGCONT comes.
-    let own = std::process::id().to_string();
-    std::process::Command::new("kill").args(["-STOP", &own]).status().ok();
+    let line = format!("killed at {point}\n");
+    std::io::stderr().write_all(line.as_bytes()).ok();
+    std::process::abort()
 }
 
 fn reach(point: Point) {
