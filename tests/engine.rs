@@ -8,7 +8,7 @@ use bytes::Bytes;
 use oncegate::gate::action::{self, Action, RawAction};
 use oncegate::gate::cursor::{Cursors, InForce};
 use oncegate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
-use oncegate::gate::engine::{Command, Engine, Event, Outcome, Setting};
+use oncegate::gate::engine::{Bounds, Command, Engine, Event, Outcome, Setting};
 use oncegate::gate::entry::Limits;
 use oncegate::gate::headers::Headers;
 use oncegate::gate::rules::{RuleTexts, Rules};
@@ -43,6 +43,7 @@ impl World {
             rules: rules.clone(),
             limits: Limits { message_bytes_max: 8 << 20 },
             clock_skew_ns: 1_000_000_000,
+            bounds: Bounds::default(),
         };
         let engine = Engine::new(setting, cursors, 0, 7);
         Self { engine, rules, ledger: 0, in_batch: 0, settled: Vec::new() }

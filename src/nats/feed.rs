@@ -15,6 +15,7 @@ use super::place::{Place, matches};
 use super::pull::{Broken, Pull, broken};
 use crate::config::Config;
 use crate::gate::action::RawAction;
+use crate::gate::engine::delivery::Due;
 use crate::gate::source::{Source, TimeNs};
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
@@ -85,12 +86,8 @@ pub struct Feed {
     created: String,
     /// Its first sequence, as last heard; asked for once a batch.
     first_sequence: Option<u64>,
-    /// The stream takes nothing but what the gate's filter takes.
-    whole_stream: bool,
     /// Next stream sequence that is due.
-    due: u64,
-    /// Everything up to here is judged: it may be gone.
-    judged: u64,
+    due: Due,
     /// Read one by one until a message beyond this was read.
     raw_until: Option<u64>,
     pull: Option<Pull>,
@@ -118,9 +115,7 @@ impl Feed {
             work_queue: info.is_work_queue(),
             created: info.created.clone(),
             first_sequence: None,
-            whole_stream: subjects.0 == subjects.1,
-            due: from,
-            judged,
+            due: Due::new(from, judged, subjects.0 == subjects.1),
             raw_until,
             pull: None,
             config,
@@ -160,7 +155,7 @@ impl Feed {
     async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
         let subjects = self.config.input.subjects.clone();
         let filter = if let [one] = subjects.as_slice() { one } else { ">" };
-        let next = raw::next(&self.connection, &self.stream, self.due, filter).await?;
+        let next = raw::next(&self.connection, &self.stream, self.due.sequence(), filter).await?;
         let Some(first) = next else {
             self.raw_until = None;
             return Ok(None);
@@ -178,9 +173,10 @@ impl Feed {
         // Whether more is behind them is not known; it may well be.
         let mut batch = Batch { pending: 1, ..Batch::default() };
         for message in found {
-            self.nothing_passed_over(message.sequence).await?;
+            let unread = self.due.unread(message.sequence);
+            self.nothing_passed_over(message.sequence, unread).await?;
             batch.missed += self.missed(message.sequence).await?;
-            self.due = message.sequence + 1;
+            self.due.take(message.sequence);
             if subjects.iter().any(|subject| matches(subject, &message.subject)) {
                 batch.push(self.raw_delivery(message));
             }
@@ -203,7 +199,8 @@ impl Feed {
     /// Makes the consumer when first needed.
     async fn pull(&mut self) -> Result<&mut Pull, Broken> {
         if self.pull.is_none() {
-            setup::consumer(&self.connection, &self.config, self.work_queue, self.due).await?;
+            setup::consumer(&self.connection, &self.config, self.work_queue, self.due.sequence())
+                .await?;
             self.still_the_same().await?;
             let consumer = self.config.consumer();
             let pull = Pull::open(&self.connection, &self.stream, consumer, self.breaks).await?;
@@ -215,10 +212,9 @@ impl Feed {
     /// A stream that was made anew since the recovery ends before the position asked for.
     async fn still_the_same(&self) -> Result<(), Broken> {
         let info = setup::stream_info(&self.connection, &self.stream).await?;
+        let due = self.due.sequence();
         match info {
-            Some(info) if info.created == self.created && info.state.last_seq >= self.due - 1 => {
-                Ok(())
-            }
+            Some(info) if info.created == self.created && info.state.last_seq >= due - 1 => Ok(()),
             _ => Err(broken("input_changed", "the input stream was made anew")),
         }
     }
@@ -229,30 +225,21 @@ impl Feed {
         place: Place,
         batch: &mut Batch,
     ) -> Result<(), Broken> {
-        if self.whole_stream || place.delivery == 1 {
-            self.nothing_passed_over(place.sequence).await?;
-        }
+        let left_out = self.due.left_out(place.sequence, place.delivery);
+        self.nothing_passed_over(place.sequence, left_out).await?;
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
-        self.due = self.due.max(place.sequence + 1);
+        self.due.take(place.sequence);
         batch.push(self.delivery(message, place).await?);
         Ok(())
     }
 
-    /// Sequences that were not brought must be gone from the stream. Somebody else may have moved the
-    /// consumer before its first delivery, which then has number 1 as it should; and a stream's new leader,
-    /// while it catches up, may not have a message and the next moment have the one after it.
-    async fn nothing_passed_over(&self, brought: u64) -> Result<(), Broken> {
-        let due = self.due.max(self.judged + 1);
-        if brought <= due {
-            return Ok(());
-        }
+    /// Sequences that were not brought must be gone from the stream.
+    async fn nothing_passed_over(&self, brought: u64, from: Option<u64>) -> Result<(), Broken> {
+        let Some(from) = from else { return Ok(()) };
         for filter in &self.config.input.subjects {
-            let next = raw::next(&self.connection, &self.stream, due, filter).await?;
-            if let Some(held) = next.map(|held| held.sequence).filter(|held| *held < brought) {
-                let why = format!("message {brought} came, and the stream still holds {held}");
-                return Err(broken("hole", why));
-            }
+            let next = raw::next(&self.connection, &self.stream, from, filter).await?;
+            Due::must_be_gone(brought, next.map(|held| held.sequence))?;
         }
         Ok(())
     }
@@ -282,13 +269,10 @@ impl Feed {
         Ok(Delivery { raw, ack })
     }
 
-    /// How many sequences between the last message and this one the stream dropped. Where the filter
-    /// takes a part of the stream only, those below its first sequence count: an upper bound, since some of
-    /// them may have been on other subjects.
+    /// How many sequences between the last message and this one the stream dropped.
     async fn missed(&mut self, sequence: u64) -> Result<u64, Broken> {
-        let due = self.due.max(self.judged + 1);
-        let gap = sequence.saturating_sub(due);
-        if gap == 0 || self.whole_stream {
+        let gap = self.due.gap(sequence);
+        if gap == 0 || self.due.is_whole_stream() {
             return Ok(gap);
         }
         let first = match self.first_sequence {
@@ -299,7 +283,7 @@ impl Feed {
             }
         };
         self.first_sequence = Some(first);
-        Ok(first.min(sequence).saturating_sub(due))
+        Ok(self.due.dropped_below(first, sequence))
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::api::ApiError;
 use super::connect::Connection;
 use super::place::Place;
+use crate::gate::engine::delivery::{Hole, Numbered};
 
 /// Messages a pull asks for; two pulls may be outstanding.
 const PULL_MESSAGES: u64 = 2048;
@@ -46,6 +47,12 @@ impl From<ApiError> for Broken {
     }
 }
 
+impl From<Hole> for Broken {
+    fn from(hole: Hole) -> Self {
+        broken("hole", hole)
+    }
+}
+
 /// See the module.
 pub(super) struct Pull {
     connection: Connection,
@@ -53,7 +60,7 @@ pub(super) struct Pull {
     messages: Subscriber,
     inbox: String,
     outstanding: u64,
-    delivered: u64,
+    delivered: Numbered,
     breaks: u64,
 }
 
@@ -76,7 +83,7 @@ impl Pull {
             messages,
             inbox,
             outstanding: 0,
-            delivered: 0,
+            delivered: Numbered::default(),
             breaks,
         })
     }
@@ -152,11 +159,7 @@ impl Pull {
             return self.status(&message).map(|()| None);
         };
         self.outstanding = self.outstanding.saturating_sub(1);
-        if place.delivery != self.delivered + 1 {
-            let why = format!("delivery {} where {} was due", place.delivery, self.delivered + 1);
-            return Err(broken("hole", why));
-        }
-        self.delivered = place.delivery;
+        self.delivered.take(place.delivery)?;
         Ok(Some((message, place)))
     }
 
@@ -164,7 +167,10 @@ impl Pull {
         let code = message.status.map_or(0, |status| status.as_u16());
         let text = message.description.clone().unwrap_or_default();
         let ended_by_itself = match code {
-            100 => return Ok(()),
+            100 => {
+                let last = header_number(message, "Nats-Last-Consumer");
+                return last.map_or(Ok(()), |last| Ok(self.delivered.idle(last)?));
+            }
             408 => true,
             409 => text.starts_with("Batch Completed") || text.starts_with("Message Size"),
             _ => false,
@@ -172,10 +178,12 @@ impl Pull {
         if !ended_by_itself {
             return Err(broken("pull_ended", format!("the server ended the pull: {code} {text}")));
         }
-        let left =
-            message.headers.as_ref().and_then(|headers| headers.get("Nats-Pending-Messages"));
-        let left = left.and_then(|left| left.as_str().parse().ok()).unwrap_or(0);
+        let left = header_number(message, "Nats-Pending-Messages").unwrap_or(0);
         self.outstanding = self.outstanding.saturating_sub(left);
         Ok(())
     }
+}
+
+fn header_number(message: &Message, name: &str) -> Option<u64> {
+    message.headers.as_ref()?.get(name)?.as_str().parse().ok()
 }

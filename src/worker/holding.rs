@@ -1,6 +1,6 @@
 //! Keeps the lease renewed while a term lasts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -12,6 +12,14 @@ use crate::nats::lease::Lease;
 
 /// A stop does not wait longer for the server to take the lease back.
 const RELEASE_MAX: Duration = Duration::from_secs(1);
+
+/// A lease that was taken.
+pub struct Taken {
+    /// The lease.
+    pub lease: Lease,
+    /// When it was asked for: its time runs from then, not from when the answer came.
+    pub asked: Instant,
+}
 
 /// A lease being renewed.
 pub struct Holding {
@@ -26,11 +34,11 @@ pub struct Holding {
 
 /// Renews at a third of `takeover`. With a renewal that fails, or is not answered within the lease's
 /// time, the lease counts as lost.
-pub fn hold(lease: Lease, takeover: Duration) -> Holding {
+pub fn hold(taken: Taken, takeover: Duration) -> Holding {
     let (lost, give_back) = (CancellationToken::new(), CancellationToken::new());
     let (wanted, asked) = watch::channel(0);
     let (told, renewed) = watch::channel(0);
-    let keeping = keep(lease, takeover, give_back.clone(), asked, told);
+    let keeping = keep(taken, takeover, give_back.clone(), asked, told);
     let tell = lost.clone();
     let task = tokio::spawn(async move {
         match keeping.await {
@@ -49,18 +57,17 @@ pub fn hold(lease: Lease, takeover: Duration) -> Holding {
 
 /// Until asked to give it back; an error says why it counts as lost.
 async fn keep(
-    mut lease: Lease,
+    Taken { mut lease, asked: mut renewed }: Taken,
     takeover: Duration,
     give_back: CancellationToken,
     mut asked: watch::Receiver<u64>,
     told: watch::Sender<u64>,
 ) -> Result<Lease, String> {
-    let mut renewed = clock::monotonic();
     loop {
         tokio::select! {
             () = give_back.cancelled() => return Ok(lease),
             Ok(()) = asked.changed() => {}
-            () = tokio::time::sleep(takeover / 3) => {}
+            () = tokio::time::sleep((takeover / 3).saturating_sub(renewed.elapsed())) => {}
         }
         let number = *asked.borrow_and_update();
         let time_left = takeover.saturating_sub(renewed.elapsed());

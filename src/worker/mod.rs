@@ -178,8 +178,8 @@ impl Worker {
         }
         // A connection of its own: a renewal must not queue behind what is being forwarded.
         let Some(leasing) = self.connect("lease").await? else { return Ok(()) };
-        while let Some(lease) = self.stand_by(&connection, &leasing).await? {
-            self.lead(&connection, lease).await?;
+        while let Some(taken) = self.stand_by(&connection, &leasing).await? {
+            self.lead(&connection, taken).await?;
         }
         Ok(())
     }

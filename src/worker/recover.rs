@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Trouble, Worker, kill};
+use crate::gate::engine::Unsettled;
 use crate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovered, Recovery, Step};
 use crate::http::Status;
 use crate::nats::connect::Connection;
@@ -21,7 +22,12 @@ const TAIL_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// From the table's positions to the ledger's end.
-    pub(super) async fn recover(&self, connection: &Connection) -> Result<Recovered, Trouble> {
+    /// `unsettled` learns what the ledger says of it.
+    pub(super) async fn recover(
+        &self,
+        connection: &Connection,
+        unsettled: &mut Unsettled,
+    ) -> Result<Recovered, Trouble> {
         let cursors = self.table.cursors()?;
         let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
         let input = self.config.input.stream.as_str().into();
@@ -32,8 +38,9 @@ impl Worker {
             let around = kill::around(&step);
             let answer = match step {
                 Step::Ask(ask) => self.find_out(connection, &mut reader, ask).await?,
-                Step::Commit { commit, foreign } => {
+                Step::Commit { commit, foreign, decided } => {
                     self.report_foreign(&foreign);
+                    unsettled.read(&decided);
                     tokio::task::block_in_place(|| self.table.commit(&commit))?;
                     Answer::Committed
                 }

@@ -6,14 +6,16 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::holding::Taken;
 use super::kill::{self, Step};
-use super::{Backoff, Doubts, Trouble, Worker, recover};
+use super::{Backoff, Doubts, Trouble, Worker, clock, recover};
+use crate::gate::engine::Unsettled;
 use crate::gate::engine::follow::Follow;
 use crate::gate::entry::Leading;
 use crate::http::Status;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
-use crate::nats::lease::{Candidate, Holder, Lease, LeaseError, Tried};
+use crate::nats::lease::{Candidate, Holder, LeaseError, Tried};
 use crate::nats::pull::Broken;
 use crate::nats::setup;
 use crate::nats::tail::{Chunk, Tail};
@@ -51,16 +53,17 @@ impl Worker {
         &self,
         connection: &Connection,
         leasing: &Connection,
-    ) -> anyhow::Result<Option<Lease>> {
+    ) -> anyhow::Result<Option<Taken>> {
         let mut candidate = Candidate::new(leasing, self.config.bucket(), &self.holder);
         let standby = Standby { worker: self, connection, shown: Mutex::default() };
+        let asked = clock::monotonic();
         if let Some(Ok(Tried::Held(lease))) = self.or_stop(try_take(&mut candidate)).await {
-            return Ok(Some(*lease));
+            return Ok(Some(Taken { lease: *lease, asked }));
         }
         tokio::select! {
             biased;
             () = self.stop.cancelled() => Ok(None),
-            lease = standby.try_for_lease(candidate, leasing) => lease.map(Some),
+            taken = standby.try_for_lease(candidate, leasing) => taken.map(Some),
             error = standby.keep_warm() => Err(error),
         }
     }
@@ -78,13 +81,14 @@ impl Standby<'_> {
         &self,
         mut candidate: Candidate<'_>,
         leasing: &Connection,
-    ) -> anyhow::Result<Lease> {
+    ) -> anyhow::Result<Taken> {
         let worker = self.worker;
         let every = (worker.config.ha.takeover / 8).min(TRY_EVERY_MAX);
         let mut waiting = Backoff::default();
         loop {
+            let asked = clock::monotonic();
             match try_take(&mut candidate).await {
-                Ok(Tried::Held(lease)) => return Ok(*lease),
+                Ok(Tried::Held(lease)) => return Ok(Taken { lease: *lease, asked }),
                 Ok(Tried::HeldBy(holder)) => {
                     waiting = Backoff::default();
                     self.led_by(holder);
@@ -149,7 +153,7 @@ impl Standby<'_> {
     /// Recovers, which brings the table to the ledger's end, and opens what comes behind it.
     async fn catch_up(&self) -> Result<(Tail, Follow), Trouble> {
         let worker = self.worker;
-        worker.recover(self.connection).await?;
+        worker.recover(self.connection, &mut Unsettled::default()).await?;
         let cursors = worker.table.cursors()?;
         let at = cursors.ledger.sequence;
         worker.metrics.set_ledger_sequence(at);

@@ -3,20 +3,18 @@
 
 use std::time::Duration;
 
-use super::holding::{self, Holding};
+use super::holding::{self, Holding, Taken};
 use super::kill::{self, Place, Step};
 use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
-use crate::gate::cursor::Cursors;
+use crate::gate::engine::Unsettled;
+use crate::gate::engine::lead::{self, Beginning, Leader};
 use crate::gate::engine::recovery::Recovered;
-use crate::gate::engine::{Outcome, fold};
-use crate::gate::entry::{self, Entry, Leading, LeadingInput, Limits};
+use crate::gate::entry::{Leading, Limits};
 use crate::gate::rules::RuleTexts;
-use crate::gate::source::TimeNs;
 use crate::http::Status;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
-use crate::nats::lease::Lease;
 use crate::nats::{ledger, raw, setup};
 use crate::table::KeyTable;
 
@@ -41,7 +39,7 @@ pub(super) struct Memory {
     /// Recoveries in this term.
     pub recoveries: u64,
     /// What the last engine had decided and not settled.
-    pub unsettled: Vec<(u64, TimeNs, Outcome)>,
+    pub unsettled: Unsettled,
     /// The last try settled nothing: the gate is not ready before this one settles something, or has
     /// been calm for a while.
     pub unproven: bool,
@@ -49,9 +47,9 @@ pub(super) struct Memory {
 
 impl Worker {
     /// Leads until the lease is lost, or the gate is told to stop. An error is final.
-    pub(super) async fn lead(&self, connection: &Connection, lease: Lease) -> anyhow::Result<()> {
+    pub(super) async fn lead(&self, connection: &Connection, taken: Taken) -> anyhow::Result<()> {
         kill::at(Place::LeaseTaken);
-        let holding = holding::hold(lease, self.config.ha.takeover);
+        let holding = holding::hold(taken, self.config.ha.takeover);
         let led = self.recover_and_pump(connection, &holding).await;
         self.metrics.set_leading(false);
         self.metrics.set_inflight(0);
@@ -134,7 +132,7 @@ impl Worker {
             self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
         }
         let had = self.table.cursors()?.ledger.sequence;
-        let mut recovered = self.recover(connection).await?;
+        let mut recovered = self.recover(connection, &mut memory.unsettled).await?;
         let tail_entries = recovered.cursors.ledger.sequence.saturating_sub(had);
         if recovered.input_is_new {
             tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");
@@ -142,11 +140,9 @@ impl Worker {
         }
         let input = &self.config.input.stream;
         let judged = recovered.cursors.position(input).map_or(0, |source| source.sequence);
-        let mut unsettled = std::mem::take(&mut memory.unsettled);
-        unsettled.retain(|(sequence, ..)| *sequence <= judged);
-        self.count(&unsettled);
-        let holds = self.holds(&recovered.cursors);
-        if led_since.is_none() || recovered.input_is_new || !holds {
+        self.count(&memory.unsettled.take_settled(judged));
+        let goes_on = led_since.is_some() && lead::in_force(&recovered.cursors, &self.leader());
+        if !goes_on || recovered.input_is_new {
             let around = kill::around(Step::CheckKeyRules);
             self.check_key_rules(connection).await?;
             around.done();
@@ -164,17 +160,6 @@ impl Worker {
         let led = led_since.map_or(Duration::ZERO, |since| since.elapsed());
         let term_left = TERM_MAX.saturating_sub(led);
         Pump::new(self, connection, recovered, limits, (memory, term_left)).await
-    }
-
-    /// Whether the last `leading` entry names today's rules and window. Another instance may have led
-    /// since this one's own: the lease can be lost at any time, and is noticed later.
-    fn holds(&self, cursors: &Cursors) -> bool {
-        let window_ms = i64::try_from(self.config.retention.window.as_millis());
-        let window_ns = window_ms.unwrap_or(i64::MAX).saturating_mul(1_000_000);
-        cursors.in_force.is_some_and(|in_force| {
-            let rules = cursors.rules.get(in_force.rules as usize);
-            rules == Some(&self.rules.fingerprint()) && in_force.window_ns == window_ns
-        })
     }
 
     /// Other places for the key would forget every live one.
@@ -202,6 +187,16 @@ impl Worker {
         (!fine).then(|| key_rules_changed(&before.rules, today))
     }
 
+    fn leader(&self) -> Leader {
+        Leader {
+            instance: self.holder.instance.clone(),
+            host: self.holder.host.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
+            rules: self.rules.clone(),
+        }
+    }
+
     async fn append_leading(
         &self,
         connection: &Connection,
@@ -209,36 +204,22 @@ impl Worker {
         tail_entries: u64,
     ) -> Result<(), Trouble> {
         let input = self.config.input.stream.as_str().into();
-        let cursors = &mut recovered.cursors;
-        cursors.input(&input).1.created_ns = recovered.input_created_ns;
-        let body = Leading {
-            instance: self.holder.instance.clone(),
-            host: self.holder.host.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            window_ms: self.config.retention.window.as_millis().try_into().unwrap_or(u64::MAX),
-            rules: self.rules.texts().clone(),
-            rules_fingerprint: self.rules.fingerprint().to_string(),
-            inputs: cursors.inputs.iter().map(leading_input).collect(),
-            ledger_sequence: cursors.ledger.sequence,
-            source_time_max_ns: cursors.ledger.source_time_max_ns,
-        };
-        let message = entry::leading(&self.config.name, &body);
-        let fingerprint = message.fingerprint();
+        let beginning = Beginning::new(&self.config.name, &self.leader(), &input, recovered);
         let around = kill::around(Step::AppendLeading);
-        let appended = ledger::append_alone(connection, &message, cursors.ledger.sequence).await;
+        let Beginning { message, expected, .. } = &beginning;
+        let appended = ledger::append_alone(connection, message, *expected).await;
         around.done();
         let sequence = appended.map_err(|error| match error {
             ApiError::Denied(_) => Trouble::Stop(error.into()),
             error => Trouble::Wait(format!("the ledger takes no entry: {error}")),
         })?;
-        if sequence != cursors.ledger.sequence + 1 {
-            return Err(Trouble::Wait("another writer was faster".to_owned()));
-        }
-        fold::apply(cursors, sequence, fingerprint, &Entry::Leading(Box::new(body)));
-        let commit = crate::gate::engine::Commit { puts: Vec::new(), cursors: cursors.clone() };
+        let faster = || Trouble::Wait("another writer was faster".to_owned());
+        let commit = beginning.stored_at(sequence).ok_or_else(faster)?;
         let around = kill::around(Step::CommitLeading);
         tokio::task::block_in_place(|| self.table.commit(&commit))?;
         around.done();
+        recovered.cursors = commit.cursors;
+        let cursors = &mut recovered.cursors;
         tracing::info!(
             ledger_sequence = sequence,
             tail_entries,
@@ -255,15 +236,6 @@ impl Worker {
         connection: &Connection,
     ) -> Result<setup::StreamInfo, Trouble> {
         self.stream(connection, &self.config.input.stream).await
-    }
-}
-
-fn leading_input(cursor: &crate::gate::cursor::InputCursor) -> LeadingInput {
-    LeadingInput {
-        stream: cursor.stream.to_string(),
-        created_ns: cursor.created_ns,
-        sequence: cursor.sequence,
-        time_ns: cursor.time_ns,
     }
 }
 

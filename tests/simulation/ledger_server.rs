@@ -101,6 +101,10 @@ pub struct LedgerServer {
     last: u64,
     /// By id.
     batches: BTreeMap<u64, Batch>,
+    /// Every append is refused with this code, as by a stream that is full.
+    refuses: Option<u64>,
+    /// Less than [`FLOW_MAX`] is granted.
+    flow_max: Option<u64>,
 }
 
 impl LedgerServer {
@@ -127,6 +131,20 @@ impl LedgerServer {
         }
     }
 
+    /// From here on every append is refused with this code, or none.
+    pub fn refuse(&mut self, code: Option<u64>) {
+        self.refuses = code;
+    }
+
+    /// From here on no more than this is granted.
+    pub fn limit_flow(&mut self, most: u64) {
+        self.flow_max = Some(most);
+    }
+
+    fn flow_most(&self) -> u64 {
+        self.flow_max.unwrap_or(FLOW_MAX)
+    }
+
     /// Time goes by. The server says nothing about a batch that it drops.
     pub fn tick(&mut self, now_ns: i64) -> Vec<Reply> {
         self.drop_idle(now_ns);
@@ -141,10 +159,10 @@ impl LedgerServer {
 
     /// Another replica leads. It has followed the batches, goes on from what is stored, and says so.
     pub fn leader_change(&mut self, now_ns: i64) -> Vec<Reply> {
-        let open = self.batches.len();
+        let (open, most) = (self.batches.len(), self.flow_most());
         let mut replies = Vec::new();
         for (id, batch) in &mut self.batches {
-            batch.flow = first_flow(batch.flow_max, open);
+            batch.flow = first_flow(batch.flow_max.min(most), open);
             batch.acknowledged = batch.stored;
             batch.active_ns = now_ns;
             let kind = ReplyKind::Flow { number: batch.stored, flow: batch.flow };
@@ -217,7 +235,7 @@ impl LedgerServer {
     }
 
     fn open(&mut self, id: u64, flow_max: u64, now_ns: i64) {
-        let flow = first_flow(flow_max, self.batches.len() + 1);
+        let flow = first_flow(flow_max.min(self.flow_most()), self.batches.len() + 1);
         let batch = Batch {
             inbox: 0,
             stored: 0,
@@ -248,7 +266,7 @@ impl LedgerServer {
         commit: bool,
     ) -> Vec<ReplyKind> {
         let mut answers = Vec::new();
-        let open = self.batches.len() as u64;
+        let most = (self.flow_most() / self.batches.len().max(1) as u64).max(1);
         let stored = self.store(message, now_ns);
         let Some(batch) = self.batches.get_mut(&id) else { return answers };
         if number == 1 && !commit {
@@ -257,7 +275,7 @@ impl LedgerServer {
         match stored {
             Ok(sequence) => {
                 (batch.stored, batch.sequence) = (number, sequence);
-                answers.extend(if commit { self.end(id) } else { batch.flow_ack(open) });
+                answers.extend(if commit { self.end(id) } else { batch.flow_ack(most) });
             }
             Err(code) => {
                 answers.push(ReplyKind::Error { code });
@@ -276,6 +294,9 @@ impl LedgerServer {
     }
 
     fn store(&mut self, message: Publish, now_ns: i64) -> Result<u64, u64> {
+        if let Some(code) = self.refuses {
+            return Err(code);
+        }
         if message.expected_last_sequence.is_some_and(|expected| expected != self.last) {
             return Err(WRONG_LAST_SEQUENCE);
         }
@@ -289,12 +310,12 @@ impl LedgerServer {
 
 impl Batch {
     /// Every so many messages; how many changes, with the number of batches that are open.
-    fn flow_ack(&mut self, open: u64) -> Option<ReplyKind> {
+    fn flow_ack(&mut self, most: u64) -> Option<ReplyKind> {
         if self.stored < self.acknowledged + self.flow {
             return None;
         }
         self.acknowledged += (self.stored - self.acknowledged) / self.flow * self.flow;
-        let most = (FLOW_MAX / open).max(1).min(self.flow_max);
+        let most = most.min(self.flow_max);
         if self.flow < most {
             self.flow = (self.flow * 2).min(most);
         } else if self.flow > most {

@@ -4,11 +4,11 @@
 use bytes::Bytes;
 
 use super::refusal::Refusal;
-use super::{Commit, fold};
+use super::{Commit, Outcome, fold};
 use crate::gate::cursor::Cursors;
 use crate::gate::entry::{self, Entry, Leading};
 use crate::gate::headers::{Headers, MalformedHeaders};
-use crate::gate::source::TimeNs;
+use crate::gate::source::{Source, TimeNs};
 
 /// A message of the ledger stream.
 #[derive(Clone, Debug)]
@@ -32,6 +32,8 @@ pub struct Applied {
     pub commit: Commit,
     /// Sequences of messages that the gate did not write.
     pub foreign: Vec<u64>,
+    /// What accepted and rejected entries decide.
+    pub decided: Vec<(Source, Outcome)>,
     /// The last `leading` entry among them.
     pub leading: Option<Box<Leading>>,
 }
@@ -84,9 +86,18 @@ impl Follow {
             Some(entry) => {
                 let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
                 applied.commit.puts.extend(put);
-                if let Entry::Leading(leading) = entry {
-                    self.window_ns = self.window_ns.max(fold::window_ns(&leading));
-                    applied.leading = Some(leading);
+                match entry {
+                    Entry::Accepted { source, .. } => {
+                        applied.decided.push((source, Outcome::Accepted));
+                    }
+                    Entry::Rejected { source, reason } => {
+                        applied.decided.push((source, Outcome::Rejected(reason)));
+                    }
+                    Entry::Judged { .. } => {}
+                    Entry::Leading(leading) => {
+                        self.window_ns = self.window_ns.max(fold::window_ns(&leading));
+                        applied.leading = Some(leading);
+                    }
                 }
             }
             None => {

@@ -9,12 +9,15 @@
 //! [`fold`] is the one place where an entry changes positions and keys, for a commit, for recovery and for
 //! a standby that follows ([`follow`]) alike; [`session`] is one fast-ingest batch.
 
+pub mod delivery;
 pub mod fold;
 pub mod follow;
 mod judging;
+pub mod lead;
 pub mod recovery;
 mod refusal;
 pub mod session;
+mod unsettled;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -29,15 +32,36 @@ use super::rules::Rules;
 use super::source::{Source, TimeNs};
 use super::verdict::Reason;
 use session::{Append, Ended, Reply, Session};
+pub use unsettled::{Decided, Unsettled};
 
-/// At most so many entries are judged and not yet committed; the brake on the feed.
-const INFLIGHT_MAX: usize = 4096;
-/// And so many bytes of them, so that large payloads fill neither this process nor the server's queue.
-const INFLIGHT_BYTES_MAX: usize = 64 << 20;
-/// So many bytes may wait for the ledger's word; one message always may.
-const UNACKNOWLEDGED_BYTES_MAX: usize = 16 << 20;
-/// A stretch of duplicates is closed by a marker at the latest after so many.
-const DUPLICATES_PER_MARKER_MAX: u64 = 4096;
+/// How much may be under way. The defaults are the gate's; a simulator has small ones, so that short
+/// runs meet them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Entries judged and not yet committed; the brake on the feed.
+    pub inflight_entries_max: usize,
+    /// And so many bytes of them, so that large payloads fill neither this process nor the server's
+    /// queue.
+    pub inflight_bytes_max: usize,
+    /// So many bytes may wait for the ledger's word; one message always may.
+    pub unacknowledged_bytes_max: usize,
+    /// A stretch of duplicates is closed by a marker at the latest after so many.
+    pub duplicates_per_marker_max: u64,
+    /// Messages of a batch that are sent before the server said what it grants.
+    pub credit_before_first_answer: u64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            inflight_entries_max: 4096,
+            inflight_bytes_max: 64 << 20,
+            unacknowledged_bytes_max: 16 << 20,
+            duplicates_per_marker_max: 4096,
+            credit_before_first_answer: 256,
+        }
+    }
+}
 
 /// One atomic change of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -130,6 +154,8 @@ pub struct Setting {
     pub limits: Limits,
     /// `retention.clock_skew`.
     pub clock_skew_ns: TimeNs,
+    /// How much may be under way.
+    pub bounds: Bounds,
 }
 
 /// An entry that is judged and not yet committed.
@@ -191,7 +217,7 @@ impl Engine {
     /// Goes on from `committed`, whose last `leading` entry names today's window and rules.
     pub fn new(setting: Setting, committed: Cursors, clock_ns: TimeNs, batch_prefix: u64) -> Self {
         Self {
-            session: Session::new(batch_prefix),
+            session: Session::new(batch_prefix, setting.bounds.credit_before_first_answer),
             head: committed.clone(),
             committed,
             setting,
@@ -234,8 +260,8 @@ impl Engine {
     /// [`Event::Committed`].
     pub fn wants_input(&self) -> bool {
         matches!(self.held, Held::Nothing)
-            && self.in_flight() < INFLIGHT_MAX
-            && self.inflight_bytes < INFLIGHT_BYTES_MAX
+            && self.in_flight() < self.setting.bounds.inflight_entries_max
+            && self.inflight_bytes < self.setting.bounds.inflight_bytes_max
     }
 
     /// Entries judged and not yet committed.
@@ -253,13 +279,12 @@ impl Engine {
         !self.sent.is_empty() || self.session.is_ending()
     }
 
-    /// What was decided and is not settled, in input order. After a recovery, those at or before the
-    /// recovered position are in the ledger, since a position is never judged differently.
-    pub fn into_unsettled(self) -> Vec<(u64, TimeNs, Outcome)> {
-        let committing = self.committing.into_iter().flat_map(|c| c.settled.outcomes);
+    /// What was decided and is not settled. The last [`Command::Commit`] counts as carried out.
+    pub fn into_unsettled(self) -> Unsettled {
+        let committed = self.committing.into_iter().flat_map(|c| c.settled.outcomes);
         let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
         let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
-        committing.chain(entries.flat_map(|entry| entry.outcomes)).chain(self.stretch).collect()
+        Unsettled::new(committed, entries.flat_map(|entry| entry.outcomes).chain(self.stretch))
     }
 
     /// The positions that the table has.
@@ -279,10 +304,11 @@ impl Engine {
     /// pauses, since the tail of a batch is acknowledged only by its end.
     fn send(&mut self) {
         let pause = self.input_paused || !matches!(self.held, Held::Nothing);
-        if pause || self.stretch.len() as u64 >= DUPLICATES_PER_MARKER_MAX {
+        if pause || self.stretch.len() as u64 >= self.setting.bounds.duplicates_per_marker_max {
             self.close_stretch();
         }
-        while self.session.has_credit() && self.sent_bytes < UNACKNOWLEDGED_BYTES_MAX {
+        let bytes_max = self.setting.bounds.unacknowledged_bytes_max;
+        while self.session.has_credit() && self.sent_bytes < bytes_max {
             let Some((message, next)) = self.unsent.pop_front() else {
                 break;
             };
@@ -290,7 +316,7 @@ impl Engine {
             self.sent_bytes += next.bytes;
             self.sent.push_back(next);
             // Acks come by number, not by bytes: where the bytes are used up, only an end brings one.
-            let full = self.sent_bytes >= UNACKNOWLEDGED_BYTES_MAX;
+            let full = self.sent_bytes >= bytes_max;
             let last = full || (pause && self.unsent.is_empty());
             self.commands.push(Command::Append(self.session.append(message, expected, last)));
         }

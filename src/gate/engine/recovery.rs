@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
-use super::Commit;
 pub use super::follow::LedgerMessage;
-use super::follow::{Follow, fingerprint};
+use super::follow::{Applied, Follow, fingerprint};
 pub use super::refusal::Refusal;
+use super::{Commit, Outcome};
 use crate::gate::cursor::{CLOCK_STEP_NS, Cursors};
-use crate::gate::source::{TimeNs, rfc3339};
+use crate::gate::source::{Source, TimeNs, rfc3339};
 
 /// What the recovery needs to know next.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +71,8 @@ pub enum Step {
         commit: Commit,
         /// Passed over.
         foreign: Vec<u64>,
+        /// What its accepted and rejected entries decide.
+        decided: Vec<(Source, Outcome)>,
     },
     /// Everything up to the ledger's end is in the table.
     Done(Recovered),
@@ -97,7 +99,8 @@ enum Stage {
     InputState,
     Filled { created_ns: TimeNs, last: u64 },
     InputCursor { created_ns: TimeNs, last: u64 },
-    InputFirst { created_ns: TimeNs, found: String },
+    InputAgain { created_ns: TimeNs, found: String },
+    InputFirst { created_ns: TimeNs, seems_same: bool, found: String },
 }
 
 /// See the module.
@@ -143,8 +146,17 @@ impl Recovery {
             (Stage::InputCursor { created_ns, last }, Answer::InputFrom(found)) => {
                 self.check_cursor(created_ns, last, found)
             }
-            (Stage::InputFirst { created_ns, found }, Answer::InputFrom(first)) => {
-                self.check_new(created_ns, found, first)
+            (
+                Stage::InputAgain { created_ns, found },
+                Answer::InputState { created_ns: now_ns, last },
+            ) if now_ns == created_ns => {
+                Err(self.went_back(format!("{found} (it ends at {last})")))
+            }
+            (Stage::InputAgain { .. }, Answer::InputState { created_ns, last }) => {
+                Ok(self.ask_cursor(created_ns, last))
+            }
+            (Stage::InputFirst { created_ns, seems_same, found }, Answer::InputFrom(first)) => {
+                self.check_new(created_ns, seems_same, found, first)
             }
             _ => Ok(Step::Ask(Ask::LedgerState)),
         }
@@ -237,7 +249,8 @@ impl Recovery {
     fn apply_tail(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Step, Refusal> {
         let applied = self.follow.apply_all(messages, last)?;
         self.stage = Stage::TailCommitted { last };
-        Ok(Step::Commit { commit: applied.commit, foreign: applied.foreign })
+        let Applied { commit, foreign, decided, .. } = applied;
+        Ok(Step::Commit { commit, foreign, decided })
     }
 
     fn on_input(&mut self, created_ns: TimeNs, last: u64) -> Step {
@@ -255,8 +268,8 @@ impl Recovery {
         Step::Ask(Ask::InputFrom(at.max(1)))
     }
 
-    /// The same message at the cursor, or, if that is gone, a later one after it: the same stream,
-    /// whatever its creation time says.
+    /// The same message at the cursor: the same stream, whatever its creation time says. If that is gone,
+    /// a later one after it, unless the stream was created since.
     fn check_cursor(
         &mut self,
         created_ns: TimeNs,
@@ -268,9 +281,12 @@ impl Recovery {
             _ if cursor.sequence == 0 => true,
             Some((sequence, time_ns)) if sequence == cursor.sequence => time_ns == cursor.time_ns,
             Some((_, time_ns)) => time_ns >= cursor.time_ns.saturating_sub(CLOCK_STEP_NS),
-            None => last >= cursor.sequence,
+            None => true,
         };
-        if same && last >= cursor.sequence {
+        let seems_same = same && last >= cursor.sequence;
+        let is_there = found.is_some_and(|(sequence, _)| sequence == cursor.sequence);
+        let certain = is_there || cursor.sequence == 0 || cursor.created_ns == created_ns;
+        if seems_same && certain {
             return Ok(self.done(created_ns, false));
         }
         let found = match found {
@@ -280,21 +296,34 @@ impl Recovery {
             None => format!("and it ends at {last} now"),
         };
         if cursor.created_ns == created_ns {
-            return Err(self.went_back(found));
+            // Unless it was made anew between the two answers.
+            self.stage = Stage::InputAgain { created_ns, found };
+            return Ok(Step::Ask(Ask::InputState));
         }
-        self.stage = Stage::InputFirst { created_ns, found };
+        self.stage = Stage::InputFirst { created_ns, seems_same, found };
         Ok(Step::Ask(Ask::InputFrom(1)))
     }
 
-    /// Plainly a new stream only if it has another creation time and no message older than that.
+    /// Plainly a new stream only if it has another creation time, later than what was judged last, and no
+    /// message older than that. (The replicas of a restored stream disagree on the creation time; one
+    /// that lags must not be taken for a new stream.)
     fn check_new(
         &mut self,
         created_ns: TimeNs,
+        seems_same: bool,
         found: String,
         first: Option<(u64, TimeNs)>,
     ) -> Result<Step, Refusal> {
-        if first.is_some_and(|(_, time_ns)| time_ns < created_ns) {
-            return Err(self.went_back(found));
+        let (_, cursor) = self.follow.cursors.input(&self.input.clone());
+        let since = created_ns >= cursor.time_ns.saturating_sub(CLOCK_STEP_NS);
+        let new = since && first.is_none_or(|(_, time_ns)| time_ns >= created_ns);
+        // Where nothing stands at a judged number, going on from there passes over nothing.
+        let again = first.is_some_and(|(sequence, _)| sequence <= cursor.sequence);
+        match (new, seems_same) {
+            (true, false) => {}
+            (true, true) if again => {}
+            (_, true) => return Ok(self.done(created_ns, false)),
+            (false, false) => return Err(self.went_back(found)),
         }
         let (_, cursor) = self.follow.cursors.input(&self.input.clone());
         (cursor.sequence, cursor.time_ns) = (0, 0);

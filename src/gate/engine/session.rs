@@ -8,8 +8,6 @@ use crate::gate::entry::Message;
 
 /// How many messages between two acknowledgements are asked for; the server answers with its own.
 pub const FLOW_ASKED: u64 = 500;
-/// Sent before the server said what it grants.
-const CREDIT_BEFORE_FIRST_ANSWER: u64 = 256;
 /// Windows in flight, so that the server never waits for us.
 const WINDOWS_OUTSTANDING: u64 = 3;
 /// The server's code for an expected sequence that is not the last one.
@@ -103,12 +101,13 @@ enum Batch {
 pub struct Session {
     id: u64,
     batch: Batch,
+    credit_before_first_answer: u64,
 }
 
 impl Session {
     /// `first_id` keeps the batches of one recovery apart from those of the one before.
-    pub fn new(first_id: u64) -> Self {
-        Self { id: first_id, batch: Batch::None }
+    pub fn new(first_id: u64, credit_before_first_answer: u64) -> Self {
+        Self { id: first_id, batch: Batch::None, credit_before_first_answer }
     }
 
     /// Whether a message may be sent now.
@@ -116,8 +115,9 @@ impl Session {
         match self.batch {
             Batch::None => true,
             Batch::Open { sent, stored, flow } => {
-                let credit = flow
-                    .map_or(CREDIT_BEFORE_FIRST_ANSWER, |f| f.saturating_mul(WINDOWS_OUTSTANDING));
+                let credit = flow.map_or(self.credit_before_first_answer, |flow| {
+                    flow.saturating_mul(WINDOWS_OUTSTANDING)
+                });
                 sent - stored < credit
             }
             Batch::Ending { .. } => false,

@@ -3,10 +3,10 @@
 use super::{Anchor, Halt, LEDGER_DEADLINE, Pump};
 use crate::gate::action;
 use crate::gate::digest::Digest;
-use crate::gate::engine::{Cause, Command, Event, Outcome, Settled};
+use crate::gate::engine::{Cause, Command, Decided, Event, Outcome, Settled};
 use crate::gate::entry::{self, Entry};
 use crate::gate::rules::Rules;
-use crate::gate::source::{Source, TimeNs};
+use crate::gate::source::Source;
 use crate::http::Status;
 use crate::nats::connect::Connection;
 use crate::nats::feed::{self, Ack};
@@ -208,7 +208,7 @@ fn original_digest(
 
 impl Worker {
     /// Counts positions that are in the ledger and in the table.
-    pub(in crate::worker) fn count(&self, outcomes: &[(u64, TimeNs, Outcome)]) {
+    pub(in crate::worker) fn count(&self, outcomes: &[Decided]) {
         let (mut accepted, mut duplicates) = (0, 0);
         let now_ns = clock::wall_ns();
         let mut seconds = Vec::with_capacity(outcomes.len());

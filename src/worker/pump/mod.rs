@@ -14,7 +14,7 @@ use crate::gate::action;
 use crate::gate::digest::Digest;
 use crate::gate::engine::recovery::Recovered;
 use crate::gate::engine::session::Reply;
-use crate::gate::engine::{Commit, Engine, Event, Setting};
+use crate::gate::engine::{Bounds, Commit, Engine, Event, Setting};
 use crate::gate::entry::Limits;
 use crate::http::Status;
 use crate::nats::connect::Connection;
@@ -164,6 +164,7 @@ impl<'a> Pump<'a> {
             limits,
             clock_skew_ns: i64::try_from(worker.config.retention.clock_skew.as_nanos())
                 .unwrap_or(i64::MAX),
+            bounds: Bounds::default(),
         };
         let batches = clock::wall_ns().unsigned_abs();
         Ok(Self {

@@ -1,0 +1,241 @@
+//! Deliveries of the gate's consumer, in order and without a hole; after a break, messages read one by one.
+
+use std::collections::VecDeque;
+
+use oncegate::gate::action::RawAction;
+use oncegate::gate::engine::delivery::{Due, Numbered};
+
+use super::{Core, Effect, Io, Purpose};
+use crate::agenda::SECOND;
+use crate::messages::{Call, Delivery, Found, Id, Role, Up};
+use crate::wrong::Wrong;
+
+const SILENCE_MAX_NS: i64 = 6 * SECOND;
+
+/// How a message is acknowledged once it is judged; a work queue's.
+#[derive(Clone, Copy)]
+pub enum Ack {
+    Delivery,
+    Delete,
+}
+
+enum Stage {
+    /// One by one, up to and with the first beyond this.
+    Raw {
+        until: u64,
+        id: Id,
+    },
+    Deleting(Id),
+    Creating(Id),
+    Resetting(Id),
+    /// Whether it is still the stream of the recovery.
+    Comparing(Id),
+    Pulling,
+    /// Whether the stream still holds what was left out.
+    Asking {
+        id: Id,
+        delivery: Box<Delivery>,
+    },
+}
+
+pub struct Feed {
+    stage: Stage,
+    due: Due,
+    numbered: Numbered,
+    inbox: Id,
+    outstanding: u64,
+    brought: VecDeque<Delivery>,
+    pub at_hand: VecDeque<(RawAction, Ack)>,
+    pub pending: u64,
+    pub highest_seen: u64,
+    created_ns: i64,
+    heard_ns: i64,
+    pub ended: Option<&'static str>,
+}
+
+impl Feed {
+    pub fn begin(
+        core: &mut Core,
+        io: &mut Io,
+        (from, judged): (u64, u64),
+        created_ns: i64,
+        raw_until: Option<u64>,
+        highest_seen: u64,
+    ) -> Self {
+        io.effects.push(Effect::OpenFeed);
+        let mut feed = Self {
+            stage: Stage::Pulling,
+            due: Due::new(from, judged, true),
+            numbered: Numbered::default(),
+            inbox: io.fresh(),
+            outstanding: 0,
+            brought: VecDeque::new(),
+            at_hand: VecDeque::new(),
+            pending: 0,
+            highest_seen,
+            created_ns,
+            heard_ns: io.now_ns,
+            ended: None,
+        };
+        feed.stage = match raw_until {
+            Some(until) => {
+                let call = Call::InputFrom(feed.due.sequence());
+                Stage::Raw { until, id: core.ask(io, Role::Feed, call, Purpose::Feed) }
+            }
+            None => feed.consumer(core, io),
+        };
+        feed
+    }
+
+    fn consumer(&self, core: &mut Core, io: &mut Io) -> Stage {
+        if core.is(Wrong::TrustFloor) {
+            return Stage::Resetting(core.ask(io, Role::Feed, Call::ConsumerCreate, Purpose::Feed));
+        }
+        Stage::Deleting(core.ask(io, Role::Feed, Call::ConsumerDelete, Purpose::Feed))
+    }
+
+    pub fn on_answer(&mut self, core: &mut Core, io: &mut Io, id: Id, found: Option<Found>) {
+        let is_it = match &self.stage {
+            Stage::Raw { id: asked, .. }
+            | Stage::Deleting(asked)
+            | Stage::Creating(asked)
+            | Stage::Resetting(asked)
+            | Stage::Comparing(asked)
+            | Stage::Asking { id: asked, .. } => *asked == id,
+            Stage::Pulling => false,
+        };
+        if !is_it || self.ended.is_some() {
+            return;
+        }
+        match found {
+            None | Some(Found::Refused) => self.ended = Some("feed_request"),
+            Some(found) => self.go_on(core, io, found),
+        }
+    }
+
+    fn go_on(&mut self, core: &mut Core, io: &mut Io, found: Found) {
+        match (std::mem::replace(&mut self.stage, Stage::Pulling), found) {
+            (Stage::Raw { until, .. }, Found::InputMessage(found)) => {
+                self.on_raw(core, io, until, found);
+            }
+            (Stage::Deleting(_), _) => {
+                let id = core.ask(io, Role::Feed, Call::ConsumerCreate, Purpose::Feed);
+                self.stage = Stage::Creating(id);
+            }
+            (Stage::Creating(_), _) => {
+                let call = Call::ConsumerReset(self.due.sequence());
+                self.stage = Stage::Resetting(core.ask(io, Role::Feed, call, Purpose::Feed));
+            }
+            (Stage::Resetting(_), _) => {
+                let id = core.ask(io, Role::Feed, Call::InputState, Purpose::Feed);
+                self.stage = Stage::Comparing(id);
+            }
+            (Stage::Comparing(_), Found::InputState { created_ns, last }) => {
+                let same = created_ns == self.created_ns && last >= self.due.sequence() - 1;
+                if !same && !core.is(Wrong::TrustFloor) {
+                    self.ended = Some("input_changed");
+                    return;
+                }
+                io.effects.push(Effect::Listen(Role::Feed, self.inbox));
+                self.heard_ns = io.now_ns;
+                self.replenish(core, io);
+            }
+            (Stage::Asking { delivery, .. }, Found::InputMessage(held)) => {
+                let held = held.map(|raw| raw.source.sequence);
+                match Due::must_be_gone(delivery.raw.source.sequence, held) {
+                    Ok(()) => self.take(*delivery),
+                    Err(_) => self.ended = Some("hole"),
+                }
+            }
+            _ => self.ended = Some("feed_request"),
+        }
+        self.advance(core, io);
+    }
+
+    fn on_raw(&mut self, core: &mut Core, io: &mut Io, until: u64, found: Option<RawAction>) {
+        let Some(raw) = found else {
+            self.stage = self.consumer(core, io);
+            return;
+        };
+        let sequence = raw.source.sequence;
+        // What lies between was asked for and is not there: no second look is needed.
+        self.due.take(sequence);
+        self.highest_seen = self.highest_seen.max(sequence);
+        self.pending = 1;
+        self.at_hand.push_back((raw, Ack::Delete));
+        self.stage = if sequence > until {
+            self.consumer(core, io)
+        } else {
+            let call = Call::InputFrom(self.due.sequence());
+            Stage::Raw { until, id: core.ask(io, Role::Feed, call, Purpose::Feed) }
+        };
+    }
+
+    fn replenish(&mut self, core: &mut Core, io: &mut Io) {
+        let messages = core.setup.pull_messages;
+        if self.outstanding <= messages {
+            self.outstanding += messages;
+            io.send(Role::Feed, Up::Pull { inbox: self.inbox, messages });
+        }
+    }
+
+    pub fn on_delivery(&mut self, core: &mut Core, io: &mut Io, inbox: Id, delivery: Delivery) {
+        if inbox == self.inbox && self.ended.is_none() {
+            self.heard_ns = io.now_ns;
+            self.highest_seen = self.highest_seen.max(delivery.raw.source.sequence);
+            self.brought.push_back(delivery);
+            self.advance(core, io);
+        }
+    }
+
+    pub fn on_heartbeat(&mut self, core: &Core, io: &Io, inbox: Id, last: u64) {
+        if inbox != self.inbox {
+            return;
+        }
+        self.heard_ns = io.now_ns;
+        // What was brought and is not looked at yet would be counted as missing.
+        let careless = core.is(Wrong::SkipHole) || core.is(Wrong::TrustFloor);
+        if self.brought.is_empty() && self.numbered.idle(last).is_err() && !careless {
+            self.ended.get_or_insert("hole");
+        }
+    }
+
+    pub fn on_pull_ended(&mut self, inbox: Id) {
+        if inbox == self.inbox {
+            self.ended.get_or_insert("pull_ended");
+        }
+    }
+
+    pub fn on_tick(&mut self, io: &Io) {
+        if matches!(self.stage, Stage::Pulling) && io.now_ns - self.heard_ns > SILENCE_MAX_NS {
+            self.ended.get_or_insert("missed_heartbeat");
+        }
+    }
+
+    fn advance(&mut self, core: &mut Core, io: &mut Io) {
+        while matches!(self.stage, Stage::Pulling) && self.ended.is_none() {
+            let Some(delivery) = self.brought.pop_front() else { return };
+            self.outstanding = self.outstanding.saturating_sub(1);
+            self.replenish(core, io);
+            let careless = core.is(Wrong::SkipHole) || core.is(Wrong::TrustFloor);
+            if self.numbered.take(delivery.number).is_err() && !careless {
+                self.ended = Some("hole");
+                return;
+            }
+            let sequence = delivery.raw.source.sequence;
+            match self.due.left_out(sequence, delivery.number) {
+                Some(from) if !careless => {
+                    let id = core.ask(io, Role::Feed, Call::InputFrom(from), Purpose::Feed);
+                    self.stage = Stage::Asking { id, delivery: Box::new(delivery) };
+                }
+                _ => self.take(delivery),
+            }
+        }
+    }
+
+    fn take(&mut self, delivery: Delivery) {
+        self.pending = delivery.pending;
+        self.due.take(delivery.raw.source.sequence);
+        self.at_hand.push_back((delivery.raw, Ack::Delivery));
+    }
+}

@@ -1,0 +1,112 @@
+//! The core's recovery, carried out.
+
+use oncegate::gate::engine::Unsettled;
+use oncegate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovered, Recovery, Step};
+use oncegate::table::KeyTable;
+
+use super::{Core, Io, Purpose};
+use crate::messages::{Call, Found, Id, Role};
+use crate::wrong::Wrong;
+
+pub struct Recovering {
+    recovery: Recovery,
+    asked: Ask,
+    id: Id,
+}
+
+pub enum Progress {
+    Stay,
+    Done(Box<Recovered>),
+    /// Try again.
+    Wait,
+    Refused(String),
+}
+
+impl Recovering {
+    pub fn begin(core: &mut Core, io: &mut Io) -> Box<Self> {
+        let cursors = core.table.cursors().unwrap();
+        let window_ns = core.setup.window_ns;
+        let (recovery, asked) = Recovery::new("oncegate", "ACTIONS".into(), cursors, window_ns);
+        let id = core.ask(io, Role::Ledger, call(&asked), Purpose::Task);
+        Box::new(Self { recovery, asked, id })
+    }
+
+    pub fn on_answer(
+        &mut self,
+        core: &mut Core,
+        io: &mut Io,
+        id: Id,
+        found: Option<Found>,
+        unsettled: &mut Unsettled,
+    ) -> Progress {
+        if id != self.id {
+            return Progress::Stay;
+        }
+        let Some(mut answer) = answer(found) else { return Progress::Wait };
+        if core.is(Wrong::IgnoreTail)
+            && let Answer::LedgerTail(messages) = &mut answer
+        {
+            messages.iter_mut().for_each(make_foreign);
+        }
+        loop {
+            match self.recovery.next(answer) {
+                Err(refusal) => return Progress::Refused(refusal.to_string()),
+                Ok(Step::Ask(ask)) => {
+                    self.id = core.ask(io, Role::Ledger, call(&ask), Purpose::Task);
+                    self.asked = ask;
+                    return Progress::Stay;
+                }
+                Ok(Step::Commit { commit, decided, .. }) => {
+                    unsettled.read(&decided);
+                    core.apply(io, commit);
+                    answer = Answer::Committed;
+                }
+                Ok(Step::Done(recovered)) => {
+                    return Progress::Done(Box::new(self.trust(core, recovered)));
+                }
+            }
+        }
+    }
+
+    /// A worker that goes by the creation time alone.
+    fn trust(&self, core: &Core, mut recovered: Recovered) -> Recovered {
+        let created_ns = recovered.input_created_ns;
+        let cursor = recovered.cursors.input(&"ACTIONS".into()).1;
+        if core.is(Wrong::TrustCreated) && cursor.sequence > 0 && cursor.created_ns != created_ns {
+            (cursor.sequence, cursor.time_ns) = (0, 0);
+            recovered.input_is_new = true;
+        }
+        recovered
+    }
+}
+
+fn make_foreign(message: &mut LedgerMessage) {
+    if let Ok(headers) = &mut message.headers {
+        headers
+            .0
+            .retain(|(name, _)| !["Oncegate-Digest", "Oncegate-Reason"].contains(&name.as_str()));
+    }
+}
+
+fn call(ask: &Ask) -> Call {
+    match ask {
+        Ask::LedgerState => Call::LedgerState,
+        Ask::LedgerEntry(at) => Call::LedgerEntry(*at),
+        Ask::LedgerTail { from, to } => Call::LedgerTail { from: *from, to: *to },
+        Ask::InputState => Call::InputState,
+        Ask::InputFrom(at) => Call::InputFrom(*at),
+    }
+}
+
+fn answer(found: Option<Found>) -> Option<Answer> {
+    Some(match found? {
+        Found::LedgerState { first, last } => Answer::LedgerState { first, last },
+        Found::LedgerEntry(entry) => Answer::LedgerEntry(entry),
+        Found::LedgerTail(messages) if !messages.is_empty() => Answer::LedgerTail(messages),
+        Found::InputState { created_ns, last } => Answer::InputState { created_ns, last },
+        Found::InputMessage(found) => {
+            Answer::InputFrom(found.map(|raw| (raw.source.sequence, raw.source.time_ns)))
+        }
+        _ => return None,
+    })
+}
