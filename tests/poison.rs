@@ -12,13 +12,14 @@
 
 mod support;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use support::load::Dice;
 use support::model::Rules;
 use support::model::Verdict::{Accepted, Duplicate, Rejected};
 use support::raw::{Outgoing, header_block};
 use support::world::{World, action};
+use support::{streams, wait_until};
 
 const LIMIT: usize = 1 << 20;
 
@@ -229,6 +230,30 @@ fn poison_on_a_work_queue() {
     world.capture();
     world.gate.start();
     world.check();
+}
+
+/// Its header block is read whole by another request; it may be gone by then. That is not passed over.
+#[test]
+fn an_odd_action_that_is_gone_before_it_could_be_read_counts_as_missed() {
+    let mut world = World::started(Rules::default());
+    world.act("a", "1");
+    world.settle();
+    let consumer =
+        |world: &mut World| world.client.api("CONSUMER.INFO.ACTIONS.oncegate", &Value::Null);
+    wait_until("the gate to pull", || consumer(&mut world)["num_waiting"].as_u64() > Some(0));
+    world.gate.freeze();
+    let odd = Outgoing::with_block("actions.pay", b"NATS/1.0\r\nX:  outer\r\n\r\n", b"1");
+    let gone = world.publish(&odd);
+    let last = world.act("b", "1");
+    wait_until("both to be delivered", || {
+        consumer(&mut world)["delivered"]["stream_seq"].as_u64() == Some(last)
+    });
+    streams::must(world.client.api("STREAM.MSG.DELETE.ACTIONS", &json!({ "seq": gone })));
+    world.gate.thaw();
+    world.check();
+    wait_until("it to be counted", || {
+        world.gate.metrics().sum("oncegate_input_missed_total", &[]) == 1.0
+    });
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::pull::{Broken, Brought, Pull, broken};
 use crate::config::Config;
 use crate::gate::action::RawAction;
 use crate::gate::engine::delivery::Due;
-use crate::gate::source::Source;
+use crate::gate::source::{Source, TimeNs};
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
 use crate::nats::raw::{self, RawMessage};
@@ -36,8 +36,12 @@ pub enum Ack {
     None,
     /// A work queue: acknowledge the delivery.
     Reply(Subject),
-    /// A work queue's message that was read raw, and has no delivery: delete it.
-    Delete,
+    /// A work queue's message that was read raw, and has no delivery: delete it, if the stream has not
+    /// been made anew and this is still what stands there.
+    Delete {
+        /// When the stream stored it.
+        time_ns: TimeNs,
+    },
 }
 
 /// An action on its way in.
@@ -192,7 +196,7 @@ impl Feed {
         let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
         Delivery {
             raw: RawAction { source, subject, subject_exact, headers, payload },
-            ack: if self.work_queue { Ack::Delete } else { Ack::None },
+            ack: if self.work_queue { Ack::Delete { time_ns } } else { Ack::None },
         }
     }
 
@@ -229,9 +233,7 @@ impl Feed {
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
         self.due.take(place.sequence);
-        if let Some(delivery) = self.delivery(message, place).await? {
-            batch.push(delivery);
-        }
+        batch.push(self.delivery(message, place).await?);
         Ok(())
     }
 
@@ -261,8 +263,9 @@ impl Feed {
         }
     }
 
-    /// `None` if the message is gone before its odd header block could be read whole.
-    async fn delivery(&self, message: Message, place: Place) -> Result<Option<Delivery>, Broken> {
+    /// Where an odd header block can't be read whole, it is not passed over: the message may be gone, which
+    /// the next reading counts, or a stream's new leader may not have it yet.
+    async fn delivery(&self, message: Message, place: Place) -> Result<Delivery, Broken> {
         let Place { sequence, time_ns, .. } = place;
         let ack = match (&message.reply, self.work_queue) {
             (Some(reply), true) => Ack::Reply(reply.clone()),
@@ -270,7 +273,8 @@ impl Feed {
         };
         let Some(headers) = raw::plain_headers(&message) else {
             let whole = raw::get(&self.connection, &self.stream, sequence).await?;
-            return Ok(whole.map(|whole| Delivery { ack, ..self.raw_delivery(whole) }));
+            let unread = || broken("hole", format!("message {sequence} came and can't be read"));
+            return Ok(Delivery { ack, ..self.raw_delivery(whole.ok_or_else(unread)?) });
         };
         let source = Source { stream: self.stream.clone(), sequence, time_ns };
         let raw = RawAction {
@@ -281,7 +285,7 @@ impl Feed {
             headers: Ok(headers),
             payload: message.payload,
         };
-        Ok(Some(Delivery { raw, ack }))
+        Ok(Delivery { raw, ack })
     }
 
     /// How many sequences between the last message and this one the stream dropped.
@@ -311,7 +315,12 @@ pub async fn acknowledge(
 ) -> Result<(), ApiError> {
     match ack {
         Ack::None => Ok(()),
-        Ack::Delete => raw::delete(connection, stream, sequence).await,
+        Ack::Delete { time_ns } => match raw::get(connection, stream, sequence).await? {
+            Some(message) if message.time_ns == time_ns => {
+                raw::delete(connection, stream, sequence).await
+            }
+            _ => Ok(()),
+        },
         Ack::Reply(reply) => {
             let subject = reply.to_string();
             let sent = connection.client.publish(reply, "+ACK".into()).await;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use super::kill::{self, Step};
 use crate::gate::action::{self, Action};
 use crate::gate::rules::Rules;
 use crate::nats::feed::{Ack, Feed};
@@ -38,10 +39,12 @@ impl Input {
         let task = tokio::spawn(async move {
             let mut highest = highest_seen;
             loop {
+                let around = kill::around(Step::ReadFeed);
                 let batch = tokio::select! {
                     batch = feed.next() => batch,
                     () = sender.closed() => return (ended(), highest),
                 };
+                around.done();
                 let batch = match batch {
                     Ok(batch) => batch,
                     Err(broken) => return (broken, feed.drain_highest(highest)),

@@ -1,6 +1,7 @@
 //! Kill points, for tests only: with the feature `kill-points`, the environment variable
 //! `ONCEGATE_KILL_AT=<point>[:<nth time>]` ends the process by `abort` where it reaches that point for the
-//! nth time. Without the feature all of this is empty.
+//! nth time, and `ONCEGATE_FREEZE_AT` stops it there until a SIGCONT. Without the feature all of this is
+//! empty.
 //!
 //! A step has two points, `Before…` and `After…`; a place has one. The engine's commands, what the loop
 //! waits for, what a recovery asks and how the loop ends become steps and places by exhaustive matches
@@ -83,6 +84,7 @@ names! {
         ConnectFeed,
         StartFeed,
         // Beside the loop.
+        ReadFeed,
         WriteTable,
         Acknowledge,
         FetchOriginal,

@@ -165,7 +165,7 @@ impl Standby<'_> {
                 false => Trouble::Wait(broken.why),
             })?;
         around.done();
-        self.is_warm();
+        self.is_warm(true);
         Ok((tail, Follow::new(&worker.config.name, cursors)))
     }
 
@@ -190,17 +190,14 @@ impl Standby<'_> {
             if applied.leading.is_some() {
                 self.compare(applied.leading.as_deref());
             }
-            if behind <= WARM_BEHIND_MAX {
-                self.is_warm();
-            }
+            self.is_warm(behind <= WARM_BEHIND_MAX);
         }
     }
 
-    fn is_warm(&self) {
-        let shown = self.shown();
-        if !shown.warm {
+    fn is_warm(&self, warm: bool) {
+        if self.shown().warm != warm {
             self.show(|shown| {
-                shown.warm = true;
+                shown.warm = warm;
                 shown.table_trouble = None;
             });
         }

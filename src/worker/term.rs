@@ -52,6 +52,7 @@ impl Worker {
         let holding = holding::hold(taken, self.config.ha.takeover);
         let led = self.recover_and_pump(connection, &holding).await;
         self.metrics.set_leading(false);
+        self.metrics.set_inflight(0);
         if !self.stop.is_cancelled() && led.is_ok() {
             self.health.set(Status::Waiting("the lease is lost".to_owned()));
         }
@@ -158,7 +159,7 @@ impl Worker {
         };
         let led = led_since.map_or(Duration::ZERO, |since| since.elapsed());
         let term_left = TERM_MAX.saturating_sub(led);
-        Pump::new(self, connection, recovered.cursors, limits, (memory, term_left)).await
+        Pump::new(self, connection, recovered, limits, (memory, term_left)).await
     }
 
     /// Other places for the key would forget every live one.

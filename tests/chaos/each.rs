@@ -100,7 +100,7 @@ fn messages_that_somebody_takes_out_of_a_work_queue_count_as_missed() {
 
 #[test]
 fn leaders_of_streams_and_consumers_that_step_down() {
-    on_clusters(&["stream-leader-steps-down", "consumer-leader-steps-down"]);
+    on_clusters(&["stream-leader-steps-down", "consumer-leader-steps-down", "poison"]);
 }
 
 #[test]

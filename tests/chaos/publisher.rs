@@ -111,6 +111,10 @@ impl Publishing {
                 }
                 None => self.client = None,
             }
+            if rest.len() == before {
+                // Refused: a stream has no leader, or a cluster no quorum.
+                std::thread::sleep(Duration::from_millis(5));
+            }
             self.shared.acknowledged.fetch_add((before - rest.len()) as u64, Ordering::SeqCst);
             self.shared.retried.fetch_add(rest.len() as u64, Ordering::SeqCst);
         }

@@ -71,7 +71,7 @@ pub fn kill(scene: &mut Scene, point: Point, nth: u64) {
 }
 
 /// Started again without a kill, it leaves nothing undone and nothing done twice.
-fn check(scene: &mut Scene, killed_at: &[Point]) {
+pub fn check(scene: &mut Scene, killed_at: &[Point]) {
     let _told = Told(killed_at);
     scene.prepare_to_live();
     scene.spawn(&[]);
@@ -86,14 +86,14 @@ fn check(scene: &mut Scene, killed_at: &[Point]) {
     scene.world.gate.stop();
 }
 
-/// Says where the worker was killed, should the comparison fail.
+/// Says where the worker was killed or frozen, should the comparison fail.
 struct Told<'a>(&'a [Point]);
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let points: Vec<String> = self.0.iter().map(Point::to_string).collect();
-            eprintln!("killed before at {}", points.join(", "));
+            eprintln!("killed or frozen before at {}", points.join(", "));
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The worker dies at every step of its loop, several times; the ledger equals the model.
+//! The worker dies at every step of its loop, several times, or is frozen there while another leads; the
+//! ledger equals the model.
 //!
 //! `KILL_ROUNDS=n` kills n times as often, `KILL_SEED=n` at other times, `KILL_ONLY=<point>` at one point.
 #![allow(
@@ -15,6 +16,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod frozen;
 mod killer;
 mod plan;
 mod scene;
@@ -61,6 +63,25 @@ stages! {
     while_it_follows_as_a_standby: Following,
 }
 
+macro_rules! frozen {
+    ($($name:ident: $stage:ident,)*) => {
+        mod frozen_while_another_leads {
+            $(#[test] fn $name() { crate::frozen::every_point_of(crate::Stage::$stage); })*
+        }
+    };
+}
+
+frozen! {
+    while_it_appends: Appending,
+    while_it_settles: Settling,
+    while_its_feed_breaks: FeedBreaking,
+    while_it_recovers_from_a_break: Recovering,
+    while_it_loses_its_lease: LeaseLosing,
+    while_it_drains: Draining,
+    while_it_reads_a_tail_with_foreign_entries: Tail,
+    while_it_is_fenced: Fenced,
+}
+
 /// The input stream's retention.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -87,10 +108,12 @@ fn points_that_no_test_reaches_are_few() {
 #[test]
 fn a_name_that_is_no_point_is_refused_at_the_start() {
     let mut world = World::prepared(support::server::Server::start(), Rules::default());
-    for wrong in ["BeforeLunch", "BeforeSettle:0", "BeforeSettle:x", ""] {
-        world.gate.env = vec![(killer::KILL_AT.into(), wrong.into())];
+    let variables = [killer::KILL_AT, frozen::FREEZE_AT].into_iter().cycle();
+    for (variable, wrong) in variables.zip(["BeforeLunch", "BeforeSettle:0", "BeforeSettle:x", ""])
+    {
+        world.gate.env = vec![(variable.into(), wrong.into())];
         let names: Vec<String> = points().iter().map(ToString::to_string).collect();
-        let mut words = vec![killer::KILL_AT, wrong];
+        let mut words = vec![variable, wrong];
         words.extend(names.iter().map(String::as_str));
         world.gate.refuses(&words);
     }

@@ -28,6 +28,7 @@ fn of_step(step: Step) -> Result<Stage, &'static str> {
         | Step::Committed
         | Step::Anchor
         | Step::Actions
+        | Step::ReadFeed
         | Step::Pause
         | Step::Tick
         | Step::WriteTable

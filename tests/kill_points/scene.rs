@@ -12,7 +12,7 @@ use crate::support::raw::{Login, Outgoing};
 use crate::support::server::Server;
 use crate::support::world::{World, action};
 use crate::support::{streams, wait_until};
-use crate::{Kind, Stage, killer};
+use crate::{Kind, Stage, frozen, killer};
 
 const LEDGER: &str = "ONCEGATE";
 
@@ -165,7 +165,7 @@ impl Scene {
     }
 
     /// New actions of all sorts, and retries of the burst before.
-    fn publish_burst(&mut self, count: usize) {
+    pub fn publish_burst(&mut self, count: usize) {
         let seed = self.dice.roll(1 << 30);
         let mut messages = load::mixed(count / 4, &format!("{}-", self.bursts), seed);
         self.bursts += 1;
@@ -191,7 +191,12 @@ impl Scene {
     /// Waits for a condition; the worker's end is one too.
     fn wait(&mut self, what: &str, mut holds: impl FnMut(&mut World) -> bool) {
         let world = &mut self.world;
-        wait_until(what, || world.gate.has_ended() || holds(world));
+        wait_until(what, || world.gate.has_ended() || is_frozen(&world.gate) || holds(world));
+    }
+
+    /// Whether the worker stands still where it was told to.
+    pub fn is_frozen(&self) -> bool {
+        is_frozen(&self.world.gate)
     }
 
     fn await_settled(&mut self) {
@@ -374,6 +379,11 @@ impl Scene {
         self.publish_burst(50);
         self.await_settled();
     }
+}
+
+/// Whether this worker stands still where it was told to.
+pub fn is_frozen(gate: &Gate) -> bool {
+    gate.env.iter().any(|(name, _)| name == frozen::FREEZE_AT) && gate.log().contains("frozen at ")
 }
 
 fn make_input(world: &mut World, kind: Kind) {

@@ -43,12 +43,17 @@ const COVERED: &[(&str, &str)] = &[
     ("holding.rs", "release(lease)"),
     ("holding.rs", "give_back.cancelled()"),
     ("holding.rs", "tokio::time::sleep(RELEASE_MAX)"),
+    ("input.rs", "sender.send("),
+    // Ended by a step of the loop.
+    ("input.rs", "self.task"),
     ("mod.rs", "self.wait("),
     ("mod.rs", "self.on"),
     ("mod.rs", "self.close("),
     ("mod.rs", "input.batches.recv()"),
     ("mod.rs", "future::pending()"),
     ("mod.rs", "tokio::time::sleep_until("),
+    // Each acknowledgement is a step.
+    ("mod.rs", "acknowledging.shutdown("),
     // Each command is a step.
     ("commands.rs", "self.session.send("),
     ("commands.rs", "around.done_after("),
@@ -98,6 +103,7 @@ fn every_step_of_the_loop_has_a_kill_point() {
         "term.rs",
         "recover.rs",
         "holding.rs",
+        "input.rs",
         "committer.rs",
         "pump/mod.rs",
         "pump/commands.rs",

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::proxy::{Proxy, Which};
 use super::raw::{Client, Login};
@@ -40,12 +40,25 @@ impl Cluster {
             .collect();
         let nodes = starting.into_iter().map(|node| node.join().unwrap()).collect();
         let cluster = Self { nodes, routes, isolated: None };
-        wait_until("the cluster to have a leader", || {
-            let mut client = cluster.nodes[0].client();
-            client.patience(PATIENCE);
-            client.try_api("INFO", &Value::Null).is_some_and(|answer| answer["error"].is_null())
-        });
+        cluster.wait_for_three();
         cluster
+    }
+
+    /// Waits until the leader knows of all three: only then can it place three replicas.
+    fn wait_for_three(&self) {
+        let probe = json!({
+            "name": "probe", "subjects": ["probe"], "storage": "memory", "num_replicas": NODES,
+        });
+        wait_until("the cluster to place three replicas", || {
+            let mut client = self.nodes[0].client();
+            client.patience(PATIENCE);
+            let made = client.try_api("STREAM.CREATE.probe", &probe);
+            made.is_some_and(|answer| answer["error"].is_null())
+        });
+        wait_until("the probe to be gone", || {
+            self.ask("STREAM.DELETE.probe")
+                .is_some_and(|answer| answer["error"].is_null() || answer["error"]["code"] == 404)
+        });
     }
 
     /// Cuts a node off from the other two: `silently` leaves the connections open.

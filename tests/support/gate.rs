@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use tempfile::TempDir;
 
 use super::http::{self, Metrics};
-use super::server::signal;
+use super::server::{signal, stand_still};
 use super::{free_port, wait_for, wait_until};
 
 /// The program, in this directory, with nothing of this shell's settings in its environment.
@@ -257,9 +257,9 @@ impl Gate {
         self.start();
     }
 
-    /// SIGSTOP.
+    /// SIGSTOP, until it stands still.
     pub fn freeze(&self) {
-        signal(self.child.as_ref().unwrap(), "STOP");
+        stand_still(self.child.as_ref().unwrap());
     }
 
     /// SIGCONT.

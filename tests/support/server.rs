@@ -141,7 +141,7 @@ impl Server {
 
     /// SIGSTOP: connections stay open and nothing answers.
     pub fn freeze(&self) {
-        signal(self.child.as_ref().unwrap(), "STOP");
+        stand_still(self.child.as_ref().unwrap());
     }
 
     /// SIGCONT.
@@ -218,6 +218,19 @@ pub fn signal(child: &Child, name: &str) {
     let done =
         Command::new("kill").args([&format!("-{name}"), &child.id().to_string()]).status().unwrap();
     assert!(done.success());
+}
+
+/// SIGSTOP. It is not heeded at once: returns when every thread stands still.
+pub fn stand_still(child: &Child) {
+    signal(child, "STOP");
+    let threads = PathBuf::from(format!("/proc/{}/task", child.id()));
+    wait_until("a process to stand still", || {
+        let mut threads = std::fs::read_dir(&threads).into_iter().flatten().flatten();
+        threads.all(|thread| {
+            let state = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") T ") || state.contains(") Z ")
+        })
+    });
 }
 
 /// Copies a directory and all below it.

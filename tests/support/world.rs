@@ -138,6 +138,12 @@ impl<S: Site> World<S> {
         self.foreign.insert(sequence);
     }
 
+    /// Whoever judges from here on does so under these rules.
+    pub fn rules_are(&mut self, rules: Rules) {
+        self.settle();
+        self.eras.push((self.inputs.len(), rules));
+    }
+
     /// From here on the worker runs under these rules: stops it, starts it, with flags.
     pub fn change_rules(&mut self, rules: Rules, flags: &[&str]) {
         self.settle();

@@ -1,4 +1,4 @@
-//! The points that kill.
+//! The points that kill, or freeze.
 
 use std::fmt;
 use std::io::Write as _;
@@ -13,10 +13,11 @@ use crate::gate::engine::{Cause, Command};
 use crate::worker::pump::{End, Happened};
 
 const KILL_AT: &str = "ONCEGATE_KILL_AT";
-/// What was sent leaves the process within this, or the kill comes without it.
+const FREEZE_AT: &str = "ONCEGATE_FREEZE_AT";
+/// What was sent leaves the process within this, or the end comes without it.
 const LEAVE_MAX: Duration = Duration::from_secs(1);
 
-/// Where the process can be told to end.
+/// Where the process can be told to end, or to freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
     /// Before this is done.
@@ -47,27 +48,35 @@ struct Armed {
     point: Point,
     nth: u64,
     reached: AtomicU64,
+    /// The process is stopped until somebody lets it go on; else it ends.
+    freezes: bool,
 }
 
 static ARMED: OnceLock<Armed> = OnceLock::new();
 
 /// Reads the environment; what is not a point there is an error that names them all.
 pub fn arm() -> anyhow::Result<()> {
-    let Ok(text) = std::env::var(KILL_AT) else {
-        return Ok(());
-    };
-    let (name, nth) = text.split_once(':').unwrap_or((&text, "1"));
+    for (variable, freezes) in [(KILL_AT, false), (FREEZE_AT, true)] {
+        if let Ok(text) = std::env::var(variable) {
+            let (point, nth) = read(variable, &text)?;
+            ARMED.get_or_init(|| Armed { point, nth, reached: AtomicU64::new(0), freezes });
+        }
+    }
+    Ok(())
+}
+
+fn read(variable: &str, text: &str) -> anyhow::Result<(Point, u64)> {
+    let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
     let point = points().into_iter().find(|point| point.to_string() == name);
     let nth = nth.parse().ok().filter(|nth| *nth > 0);
     let (Some(point), Some(nth)) = (point, nth) else {
         let known: Vec<String> = points().iter().map(Point::to_string).collect();
         anyhow::bail!(
-            "{KILL_AT}={text} names no kill point; it is <point>[:<nth time>], and the points are {}",
+            "{variable}={text} names no kill point; it is <point>[:<nth time>], and the points are {}",
             known.join(", ")
         );
     };
-    ARMED.get_or_init(|| Armed { point, nth, reached: AtomicU64::new(0) });
-    Ok(())
+    Ok((point, nth))
 }
 
 /// Whether this is the point and the time.
@@ -77,7 +86,17 @@ fn is_due(point: Point) -> bool {
     })
 }
 
-fn kill(point: Point) -> ! {
+/// Stops its parent, and says so when every thread of it stands still.
+const STOP_PARENT: &str = "kill -STOP $PPID; \
+    while cat /proc/$PPID/task/*/stat | grep -qv ') T '; do :; done; echo \"$0\" >&2";
+
+fn strike(point: Point) {
+    if ARMED.get().is_some_and(|armed| armed.freezes) {
+        let said = format!("frozen at {point}");
+        // Comes back after a SIGCONT.
+        std::process::Command::new("sh").args(["-c", STOP_PARENT, &said]).status().ok();
+        return;
+    }
     let line = format!("killed at {point}\n");
     std::io::stderr().write_all(line.as_bytes()).ok();
     std::process::abort()
@@ -85,7 +104,7 @@ fn kill(point: Point) -> ! {
 
 fn reach(point: Point) {
     if is_due(point) {
-        kill(point)
+        strike(point);
     }
 }
 
@@ -111,12 +130,12 @@ impl Around {
         reach(Point::After(self.0));
     }
 
-    /// The step is done; before the kill, what it sent leaves the process.
+    /// The step is done; before the end, what it sent leaves the process.
     pub async fn done_after(self, leave: impl Future) {
         let point = Point::After(self.0);
         if is_due(point) {
             tokio::time::timeout(LEAVE_MAX, leave).await.ok();
-            kill(point)
+            strike(point);
         }
     }
 }

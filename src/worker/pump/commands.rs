@@ -112,13 +112,14 @@ impl Pump<'_> {
     }
 
     /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, and is known as judged.
-    fn acknowledge(&self, acks: Vec<(u64, Ack)>) {
+    fn acknowledge(&mut self, acks: Vec<(u64, Ack)>) {
+        while self.acknowledging.try_join_next().is_some() {}
         if acks.is_empty() {
             return;
         }
         let connection = self.connection.clone();
         let stream = self.worker.config.input.stream.clone();
-        tokio::spawn(async move {
+        self.acknowledging.spawn(async move {
             for (sequence, ack) in acks {
                 let around = kill::around(Step::Acknowledge);
                 let sent = feed::acknowledge(&connection, &stream, sequence, ack).await;

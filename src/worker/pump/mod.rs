@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::gate::action;
-use crate::gate::cursor::Cursors;
 use crate::gate::digest::Digest;
+use crate::gate::engine::recovery::Recovered;
 use crate::gate::engine::session::Reply;
 use crate::gate::engine::{Bounds, Commit, Engine, Event, Setting};
 use crate::gate::entry::Limits;
@@ -90,6 +91,8 @@ pub struct Pump<'a> {
     input: Option<Input>,
     /// Of actions that are not settled yet; a work queue's only.
     acks: BTreeMap<u64, Ack>,
+    /// Under way; over before another feed begins, which may find a stream that was made anew.
+    acknowledging: JoinSet<()>,
     work_queue: bool,
     originals: (mpsc::Sender<OriginalRead>, mpsc::Receiver<OriginalRead>),
     anchors: (mpsc::Sender<Anchor>, mpsc::Receiver<Anchor>),
@@ -121,7 +124,7 @@ impl<'a> Pump<'a> {
     pub(in crate::worker) async fn new(
         worker: &'a Worker,
         connection: &Connection,
-        cursors: Cursors,
+        Recovered { cursors, input_created_ns, .. }: Recovered,
         limits: Limits,
         (memory, term_left): (&Memory, Duration),
     ) -> Result<Self, Trouble> {
@@ -135,6 +138,9 @@ impl<'a> Pump<'a> {
         let around = kill::around(Step::AskInput);
         let info = worker.input_stream(connection).await?;
         around.done();
+        if info.created_ns() != input_created_ns {
+            return Err(Trouble::Wait("the input stream was made anew".to_owned()));
+        }
         let input: Arc<str> = worker.config.input.stream.as_str().into();
         let judged = cursors.position(&input).map_or(0, |source| source.sequence);
         // A connection of its own: what breaks the feed must not break the ledger.
@@ -172,6 +178,7 @@ impl<'a> Pump<'a> {
             committer,
             committed,
             acks: BTreeMap::new(),
+            acknowledging: JoinSet::new(),
             originals: mpsc::channel(1),
             anchors: mpsc::channel(1),
             anchored: 0,
@@ -406,6 +413,7 @@ impl<'a> Pump<'a> {
             None => None,
         };
         around.done();
+        self.acknowledging.shutdown().await;
         let cursors = self.engine.committed().clone();
         let settled = self.engine.is_settled();
         let worker = self.worker;

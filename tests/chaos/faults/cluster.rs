@@ -1,5 +1,6 @@
 //! What befalls a cluster of three, with everything in three replicas.
 
+use super::ledgers;
 use crate::stage::Stage;
 use crate::support::cluster::{Cluster, NODES};
 use crate::support::wait_until;
@@ -31,6 +32,15 @@ pub fn stream_leader_steps_down(stage: &mut Stage<Cluster>) {
         let stream = stream(stage);
         stage.world.server.ask(&format!("STREAM.LEADER.STEPDOWN.{stream}"));
         stage.publish();
+    }
+    whole(stage);
+}
+
+/// Odd actions, each of which is read by a request of its own, while the input's leader changes.
+pub fn poison_and_step_down(stage: &mut Stage<Cluster>) {
+    for _ in 0..3 {
+        ledgers::poison(stage);
+        stage.world.server.ask("STREAM.LEADER.STEPDOWN.ACTIONS");
     }
     whole(stage);
 }

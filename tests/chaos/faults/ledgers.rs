@@ -19,11 +19,15 @@ pub fn stranger<S: Site>(stage: &mut Stage<S>) {
     }
 }
 
-/// Actions that client libraries can't read.
+/// Actions that client libraries can't read, or not as they are.
 pub fn poison<S: Site>(stage: &mut Stage<S>) {
-    let blocks: [&[u8]; 3] =
-        [b"NATS/1.0\r\nX: \xff\r\n\r\n", b"NATS/1.0\r\nX: a\rb\r\n\r\n", b"NATS/1.0\r\nX\r\n\r\n"];
-    let block = blocks[stage.dice.roll(3) as usize];
+    let blocks: [&[u8]; 4] = [
+        b"NATS/1.0\r\nX: \xff\r\n\r\n",
+        b"NATS/1.0\r\nX: a\rb\r\n\r\n",
+        b"NATS/1.0\r\nX\r\n\r\n",
+        b"NATS/1.0\r\nX:  outer \r\n\r\n",
+    ];
+    let block = blocks[stage.dice.roll(4) as usize];
     let broken = Outgoing::with_block("actions.odd", block, b"");
     stage.publish_these(vec![broken; 5]);
     stage.publish();

@@ -56,6 +56,7 @@ pub const CLUSTER: &[Fault<Cluster>] = &[
     fault("line-cut", 2, lines::cut),
     fault("stream-leader-steps-down", 4, cluster::stream_leader_steps_down),
     fault("consumer-leader-steps-down", 3, cluster::consumer_leader_steps_down),
+    fault("poison", 2, cluster::poison_and_step_down),
     fault("node-killed", 4, cluster::node_killed),
     fault("nodes-restarted", 1, cluster::nodes_restarted),
     fault("node-cut-off", 2, cluster::node_cut_off),
