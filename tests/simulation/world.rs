@@ -9,13 +9,14 @@ use crate::counts::Counts;
 use crate::input_server::InputServer;
 use crate::lease_server::LeaseServer;
 use crate::ledger_server::LedgerServer;
-use crate::link::{Link, State};
-use crate::messages::{Down, Id, Role, Up};
+use crate::link::Link;
+use crate::messages::{Id, Up};
 use crate::plan::{Plan, pick};
+use crate::processes::setup;
 use crate::publisher::Sent;
 use crate::trace::Trace;
 use crate::truth::Truth;
-use crate::worker::{Effect, Happening, Io, Process, Setup, Worker};
+use crate::worker::{Happening, Process, Worker};
 use crate::wrong::Wrong;
 
 /// Everything is judged within this after the last fault, or something is stuck.
@@ -68,14 +69,14 @@ pub struct World {
     pub held: Option<VecDeque<(usize, Up)>>,
     pub lag: Option<Lag>,
     pub clock_offset_ns: i64,
-    agenda: Agenda<What>,
-    ids: Id,
+    pub agenda: Agenda<What>,
+    pub ids: Id,
     /// Of each worker: ledger, lease, feed.
-    roles: Vec<[Option<usize>; 3]>,
-    inboxes: BTreeMap<Id, usize>,
+    pub roles: Vec<[Option<usize>; 3]>,
+    pub inboxes: BTreeMap<Id, usize>,
     /// What happens to a frozen worker when it wakes up.
-    deferred: Vec<VecDeque<Happening>>,
-    sent: Vec<Sent>,
+    pub deferred: Vec<VecDeque<Happening>>,
+    pub sent: Vec<Sent>,
     faults_left: u32,
     healed_ns: Option<i64>,
     pub trace: Trace,
@@ -248,261 +249,6 @@ impl World {
         }
     }
 
-    // ---- connections ----
-
-    fn latency_ns(&mut self) -> i64 {
-        let (least, most) = self.plan.latency_ns;
-        self.rng.i64(least..=most)
-    }
-
-    fn role(role: Role) -> usize {
-        match role {
-            Role::Ledger => 0,
-            Role::Lease => 1,
-            Role::Feed => 2,
-        }
-    }
-
-    fn open(&mut self, worker: usize, role: Role) {
-        let life = self.workers[worker].life;
-        self.roles[worker][Self::role(role)] = Some(self.links.len());
-        self.links.push(Link::new(worker, life, role));
-    }
-
-    fn close(&mut self, link: usize) {
-        let sent = self.links[link].to_server.queue.len();
-        let arriving =
-            if self.links[link].state == State::Up { self.rng.usize(..=sent) } else { 0 };
-        self.links[link].close(arriving);
-        for inbox in std::mem::take(&mut self.links[link].inboxes) {
-            self.inboxes.remove(&inbox);
-        }
-        self.input.forget_link(link);
-    }
-
-    fn send(&mut self, worker: usize, role: Role, up: Up) {
-        let Some(link) = self.roles[worker][Self::role(role)] else { return };
-        let latency_ns = self.latency_ns();
-        let is_up = self.links[link].state == State::Up;
-        let at_ns = self.links[link].to_server.push(up, self.now_ns, latency_ns);
-        if is_up {
-            self.agenda.plan(at_ns, What::ToServer(link));
-        }
-    }
-
-    pub fn send_down(&mut self, link: usize, down: Down) {
-        let latency_ns = self.latency_ns();
-        let to = &mut self.links[link];
-        if to.state == State::Up && !to.closed {
-            let at_ns = to.to_client.push(down, self.now_ns, latency_ns);
-            self.agenda.plan(at_ns, What::ToClient(link));
-        }
-    }
-
-    pub fn link_of(&self, inbox: Id) -> Option<usize> {
-        self.inboxes.get(&inbox).copied()
-    }
-
-    fn arrive_at_server(&mut self, link: usize) {
-        let pipe = &mut self.links[link].to_server;
-        if pipe.stalled_until_ns > self.now_ns {
-            let until_ns = pipe.stalled_until_ns;
-            return self.agenda.plan(until_ns, What::ToServer(link));
-        }
-        if self.links[link].state == State::Up
-            && let Some(up) = self.links[link].to_server.queue.pop_front()
-        {
-            self.serve(link, up);
-        }
-    }
-
-    fn arrive_at_client(&mut self, link: usize) {
-        let pipe = &mut self.links[link].to_client;
-        if pipe.stalled_until_ns > self.now_ns {
-            let until_ns = pipe.stalled_until_ns;
-            return self.agenda.plan(until_ns, What::ToClient(link));
-        }
-        let Link { worker, life, .. } = self.links[link];
-        if self.links[link].closed || self.workers[worker].life != life {
-            return;
-        }
-        let Some(down) = self.links[link].to_client.queue.pop_front() else { return };
-        let happening = match down {
-            Down::Answer { id, found } => Happening::Answer(id, found),
-            Down::Ledger(reply) => Happening::Ledger(reply),
-            Down::Delivery { inbox, delivery } => Happening::Delivery(inbox, delivery),
-            Down::PullEnded { inbox } => Happening::PullEnded(inbox),
-            Down::Heartbeat { inbox, idle } => Happening::Heartbeat(inbox, idle),
-        };
-        self.happen(worker, happening);
-    }
-
-    /// The client hears of it after a while, and connects again after another.
-    pub fn cut(&mut self, link: usize, notice_ns: i64) {
-        self.links[link].cut();
-        self.input.forget_link(link);
-        self.plan(notice_ns, What::Notice(link));
-    }
-
-    fn notice(&mut self, link: usize) {
-        if self.links[link].closed {
-            return;
-        }
-        // What was written before is lost, or still in the client's queue.
-        let queued = self.links[link].to_server.queue.len();
-        let lost = if self.rng.bool() { queued } else { self.rng.usize(..=queued) };
-        self.links[link].to_server.queue.drain(..lost);
-        self.links[link].state = State::Down;
-        let Link { worker, life, role, .. } = self.links[link];
-        if role == Role::Feed && self.workers[worker].life == life {
-            self.happen(worker, Happening::FeedBroken);
-        }
-        let again_ns = self.rng.i64(MILLISECOND..2 * SECOND);
-        self.plan(again_ns, What::Reconnect(link));
-    }
-
-    fn reconnect(&mut self, link: usize) {
-        self.links[link].state = State::Up;
-        for _ in 0..self.links[link].to_server.queue.len() {
-            let latency_ns = self.latency_ns();
-            self.plan(latency_ns, What::ToServer(link));
-        }
-    }
-
-    // ---- workers ----
-
-    pub fn happen(&mut self, worker: usize, happening: Happening) {
-        match self.workers[worker].process {
-            Process::Off | Process::Refused => {}
-            Process::Frozen => self.deferred[worker].push_back(happening),
-            Process::Running => {
-                let effects = self.in_worker(worker, |worker, io| worker.on(happening, io));
-                self.carry_out(worker, effects);
-            }
-        }
-    }
-
-    fn in_worker(&mut self, worker: usize, act: impl FnOnce(&mut Worker, &mut Io)) -> Vec<Effect> {
-        let mut io = Io {
-            now_ns: self.now_ns,
-            rng: &mut self.rng,
-            ids: &mut self.ids,
-            tracing: self.trace.is_wanted(),
-            effects: Vec::new(),
-        };
-        act(&mut self.workers[worker], &mut io);
-        io.effects
-    }
-
-    fn carry_out(&mut self, worker: usize, effects: Vec<Effect>) {
-        let life = self.workers[worker].life;
-        let table = self.workers[worker].table_sequence();
-        for effect in effects {
-            match effect {
-                Effect::Send(role, up) => {
-                    self.note(|| format!("w{worker} sends {up:?}"));
-                    self.send(worker, role, up);
-                }
-                Effect::Listen(role, inbox) => {
-                    if let Some(link) = self.roles[worker][Self::role(role)] {
-                        self.inboxes.insert(inbox, link);
-                        self.links[link].inboxes.push(inbox);
-                    }
-                }
-                Effect::OpenFeed => self.open(worker, Role::Feed),
-                Effect::CloseFeed => {
-                    if let Some(link) = self.roles[worker][Self::role(Role::Feed)].take() {
-                        self.close(link);
-                    }
-                }
-                Effect::After(later_ns, happening) => {
-                    self.plan(later_ns, What::Worker { worker, life, happening });
-                }
-                Effect::WriteTable => {
-                    let later_ns = self.rng.i64(1_000..=self.plan.table_write_ns);
-                    let happening = Happening::TableWritten;
-                    self.plan(later_ns, What::Worker { worker, life, happening });
-                }
-                Effect::Applied { from, commit } => {
-                    let to = commit.cursors.ledger.sequence;
-                    self.note(|| format!("w{worker}'s table: {from} -> {to}"));
-                    let checked = self.truth.check_commit(from, &commit);
-                    self.violated(checked);
-                }
-                Effect::Settled(outcomes) => {
-                    self.note(|| format!("w{worker} shows {outcomes:?}"));
-                    let checked = self.truth.check_settled(table, &outcomes);
-                    self.violated(checked);
-                }
-                Effect::Redelivered(sequences) => {
-                    self.counts.redelivered += sequences.len() as u64;
-                    let checked = self.truth.check_redelivered(&sequences);
-                    self.violated(checked);
-                }
-                Effect::Recovering(cause) => {
-                    self.note(|| format!("w{worker} recovers: {cause}"));
-                    *self.counts.recoveries.entry(cause).or_default() += 1;
-                }
-                Effect::Leads => {
-                    self.note(|| format!("w{worker} leads"));
-                    self.counts.terms += 1;
-                }
-                Effect::Refused(why) => {
-                    self.violated(Err(format!("w{worker} stops though nothing is wrong: {why}")));
-                }
-                Effect::Exited => self.close_all(worker),
-                Effect::Note(text) => self.note(|| format!("w{worker} {text}")),
-            }
-        }
-    }
-
-    fn close_all(&mut self, worker: usize) {
-        for role in 0..self.roles[worker].len() {
-            if let Some(link) = self.roles[worker][role].take() {
-                self.close(link);
-            }
-        }
-    }
-
-    pub fn kill_worker(&mut self, worker: usize) {
-        let effects = self.in_worker(worker, Worker::kill);
-        self.carry_out(worker, effects);
-        self.close_all(worker);
-    }
-
-    fn start(&mut self, worker: usize) {
-        match self.workers[worker].process {
-            Process::Off => {}
-            Process::Refused => return,
-            // It is on its way out.
-            Process::Running | Process::Frozen => return self.plan(SECOND, What::Start(worker)),
-        }
-        if self.rng.u8(..3) == 0 {
-            let setup = setup(&self.plan, &mut self.rng);
-            *self.workers[worker].setup() = setup;
-        }
-        let life = self.fresh();
-        self.workers[worker].start(life);
-        self.deferred[worker].clear();
-        self.open(worker, Role::Ledger);
-        self.open(worker, Role::Lease);
-        self.note(|| format!("w{worker} starts"));
-        self.happen(worker, Happening::Start);
-    }
-
-    fn thaw(&mut self, worker: usize, life: u64) {
-        if self.workers[worker].process != Process::Frozen || self.workers[worker].life != life {
-            return;
-        }
-        self.note(|| format!("w{worker} wakes up"));
-        self.workers[worker].process = Process::Running;
-        for happening in std::mem::take(&mut self.deferred[worker]) {
-            self.happen(worker, happening);
-        }
-    }
-
-    // ---- an end to all that is wrong ----
-
     fn heal(&mut self, heal: Heal) {
         self.note(|| format!("-- over: {heal:?}"));
         match heal {
@@ -526,18 +272,5 @@ impl World {
         }
         self.clock_offset_ns = 0;
         self.healed_ns = Some(self.now_ns);
-    }
-}
-
-fn setup(plan: &Plan, rng: &mut Rng) -> Setup {
-    Setup {
-        rules: pick(rng, &plan.rules).compiled(),
-        window_ns: *pick(rng, &plan.windows_ns),
-        bounds: plan.bounds,
-        pull_messages: plan.pull_messages,
-        term_max_ns: plan.term_max_ns,
-        work_queue: plan.work_queue,
-        replicated: plan.replicated,
-        clock_offset_ns: rng.i64(-SECOND..SECOND),
     }
 }
