@@ -170,6 +170,26 @@ fn what_the_input_dropped_is_counted() {
     assert_eq!(missed(&world), 2.0, "purged");
 }
 
+/// Nothing is delivered after what was left out, so that no later delivery shows the hole: at first not even
+/// one before it.
+#[test]
+fn a_consumer_that_somebody_moves_ahead_of_its_stream() {
+    let mut world = World::started(Rules::default());
+    for round in 0..3 {
+        wait_until("the worker to pull", || {
+            let call = "CONSUMER.INFO.ACTIONS.oncegate";
+            world.client.api(call, &Value::Null)["num_waiting"].as_u64() > Some(0)
+        });
+        let call = json!({ "seq": 1000 });
+        streams::must(world.client.api("CONSUMER.RESET.ACTIONS.oncegate", &call));
+        world.act(&format!("k{round}"), "1");
+        world.act(&format!("k{round}"), "2");
+        world.settle();
+    }
+    let report = world.check();
+    assert_eq!(report.entries_of("accepted"), 3);
+}
+
 /// A library that sets a process's clock back by twenty minutes.
 fn clock_set_back(dir: &std::path::Path) -> std::path::PathBuf {
     let (source, library) = (dir.join("clock.c"), dir.join("clock.so"));
