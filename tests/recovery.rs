@@ -4,7 +4,7 @@
 
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovery, Refusal, Step};
-use oncegate::gate::entry::{self, Leading, Message};
+use oncegate::gate::entry::{self, Leading, LeadingInput, Message};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::rules::RuleTexts;
 use oncegate::gate::source::{Source, TimeNs};
@@ -13,6 +13,9 @@ const SECOND: TimeNs = 1_000_000_000;
 
 /// A ledger whose last sequence is that of its last message.
 struct Ledger(Vec<LedgerMessage>);
+
+/// The time of every message of the input, which was created at 0, from sequence 1.
+type Input<'a> = &'a [TimeNs];
 
 impl Ledger {
     fn beginning_at(first: u64, messages: &[(TimeNs, Message)]) -> Self {
@@ -29,8 +32,7 @@ impl Ledger {
         Self(stored.collect())
     }
 
-    /// The input has one message, which no entry names yet.
-    fn answer(&self, ask: Ask, next_ns: TimeNs) -> Answer {
+    fn answer(&self, ask: Ask, input: Input) -> Answer {
         match ask {
             Ask::LedgerState => Answer::LedgerState {
                 first: self.0.first().unwrap().sequence,
@@ -43,20 +45,23 @@ impl Ledger {
                 let asked = self.0.iter().filter(|m| (from..=to).contains(&m.sequence));
                 Answer::LedgerTail(asked.cloned().collect())
             }
-            Ask::InputState => Answer::InputState { created_ns: 0, last: 1 },
-            Ask::InputFrom(at) => Answer::InputFrom((at <= 1).then_some((1, next_ns))),
+            Ask::InputState => Answer::InputState { created_ns: 0, last: input.len() as u64 },
+            Ask::InputFrom(from) => {
+                let mut stored = (1..).zip(input.iter().copied());
+                Answer::InputFrom(stored.find(|(at, _)| *at >= from))
+            }
         }
     }
 }
 
-/// Starts a gate whose window is a second; what it commits stays. The next action is of `next_ns`.
-fn start(ledger: &Ledger, table: &mut Cursors, next_ns: TimeNs) -> Result<Cursors, Refusal> {
-    let input = "ACTIONS".into();
-    let (mut recovery, ask) = Recovery::new("oncegate", input, table.clone(), SECOND);
+/// Starts a gate whose window is a second; what it commits stays.
+fn start(ledger: &Ledger, table: &mut Cursors, input: Input) -> Result<Cursors, Refusal> {
+    let name = "ACTIONS".into();
+    let (mut recovery, ask) = Recovery::new("oncegate", name, table.clone(), SECOND);
     let mut step = Step::Ask(ask);
     for _ in 0..100 {
         let answer = match step {
-            Step::Ask(ask) => ledger.answer(ask, next_ns),
+            Step::Ask(ask) => ledger.answer(ask, input),
             Step::Commit { commit, .. } => {
                 *table = Cursors::decode(&commit.cursors.encode()).unwrap();
                 Answer::Committed
@@ -69,6 +74,10 @@ fn start(ledger: &Ledger, table: &mut Cursors, next_ns: TimeNs) -> Result<Cursor
 }
 
 fn leading(window_ms: u64) -> Message {
+    entry::leading("oncegate", &term(window_ms))
+}
+
+fn term(window_ms: u64) -> Leading {
     let rules = RuleTexts {
         key_from: vec!["header:Idempotency-Key".into()],
         key_scope: Vec::new(),
@@ -77,7 +86,7 @@ fn leading(window_ms: u64) -> Message {
         payload_compare: "auto".into(),
         payload_ignore: Vec::new(),
     };
-    let leading = Leading {
+    Leading {
         instance: "i".into(),
         host: "h".into(),
         version: "v".into(),
@@ -87,8 +96,7 @@ fn leading(window_ms: u64) -> Message {
         inputs: Vec::new(),
         ledger_sequence: 0,
         source_time_max_ns: 0,
-    };
-    entry::leading("oncegate", &leading)
+    }
 }
 
 /// Keys of the trimmed entries may be seen for the largest window that was in force since, however often
@@ -99,10 +107,31 @@ fn a_table_filled_from_a_trimmed_ledger_waits_for_the_largest_window() {
         Ledger::beginning_at(5, &[(100 * SECOND, leading(30_000)), (101 * SECOND, leading(1_000))]);
     let mut table = Cursors::default();
     for _ in 0..3 {
-        let refused = start(&ledger, &mut table, 129 * SECOND);
+        let refused = start(&ledger, &mut table, &[129 * SECOND]);
         assert_eq!(refused, Err(Refusal::LedgerTrimmed { first: 6 }));
     }
-    assert!(start(&ledger, &mut table, 130 * SECOND).is_ok());
+    assert!(start(&ledger, &mut table, &[130 * SECOND]).is_ok());
+}
+
+/// Of an input that was made anew the first action is the next, not the one after the old position.
+#[test]
+fn a_new_input_shortens_no_wait_of_a_trimmed_ledger() {
+    let old = Source { stream: "ACTIONS".into(), sequence: 2, time_ns: 7 };
+    let mut term = term(1_000);
+    term.inputs = vec![LeadingInput {
+        stream: old.stream.to_string(),
+        created_ns: -1,
+        sequence: old.sequence,
+        time_ns: old.time_ns,
+    }];
+    let ledger = Ledger::beginning_at(5, &[(100 * SECOND, entry::leading("oncegate", &term))]);
+    let input = [100 * SECOND, 100 * SECOND, 101 * SECOND];
+    let mut table = Cursors::default();
+    let refused = start(&ledger, &mut table, &input);
+    assert_eq!(refused, Err(Refusal::LedgerTrimmed { first: 5 }));
+    let input = [101 * SECOND; 3];
+    let cursors = start(&ledger, &mut table, &input).unwrap();
+    assert_eq!(cursors.position("ACTIONS"), None);
 }
 
 /// The epoch is a time like any other.
@@ -111,9 +140,9 @@ fn a_trimmed_ledger_of_the_epoch_waits_too() {
     let ledger = Ledger::beginning_at(5, &[(0, leading(1_000))]);
     let mut table = Cursors::default();
     for _ in 0..2 {
-        assert!(start(&ledger, &mut table, SECOND - 1).is_err());
+        assert!(start(&ledger, &mut table, &[SECOND - 1]).is_err());
     }
-    assert!(start(&ledger, &mut table, SECOND).is_ok());
+    assert!(start(&ledger, &mut table, &[SECOND]).is_ok());
 }
 
 #[test]
@@ -124,7 +153,7 @@ fn the_last_sequence_of_all_is_read_once() {
     let ledger = Ledger::beginning_at(u64::MAX - 2, &messages);
     let mut table = Cursors::default();
     for _ in 0..2 {
-        let cursors = start(&ledger, &mut table, 10 * SECOND).unwrap();
+        let cursors = start(&ledger, &mut table, &[10 * SECOND]).unwrap();
         assert_eq!(cursors.ledger.sequence, u64::MAX);
         assert_eq!(cursors.position("OTHER"), Some(source.clone()));
     }

@@ -96,12 +96,13 @@ fn window_ns(leading: &Leading) -> TimeNs {
 
 /// Whether a trimmed ledger may have lost keys that are still seen: the next action is not yet a whole
 /// window (the largest that is known) younger than the first entry that counts, the first term's.
-pub fn must_wait(world: &World, meaning: &Meaning, today_ns: TimeNs) -> bool {
+pub fn must_wait(world: &World, meaning: &Meaning, today_ns: TimeNs, input_is_new: bool) -> bool {
     let begin = meaning.leading().next().map_or(world.ledger.len() - 1, |(at, _)| at);
     let windows = meaning.leading().map(|(_, leading)| window_ns(leading));
     let largest_ns = windows.fold(today_ns, TimeNs::max);
-    let judged = meaning.position(INPUT).map_or(0, |(sequence, ..)| sequence);
-    let next = world.input.iter().find(|(at, _)| *at > judged);
+    let judged = meaning.position(INPUT).filter(|_| !input_is_new);
+    let next_at = judged.map_or(1, |(sequence, ..)| sequence.saturating_add(1));
+    let next = world.input.iter().find(|(at, _)| *at >= next_at);
     let now_ns = next.map_or(0, |(_, time_ns)| *time_ns).max(meaning.now_ns(meaning.0.len()));
     now_ns < world.ledger[begin].time_ns.saturating_add(largest_ns)
 }

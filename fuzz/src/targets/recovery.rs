@@ -213,19 +213,20 @@ fn as_the_ledger_means(world: &World, table: &Table, end: &End, window_ns: TimeN
     assert_eq!(anchor, Some((last.sequence, last.time_ns)));
 
     let trimmed = world.ledger_first > 1;
+    let input = input_is(world, &meaning);
     match end {
-        _ if trimmed && must_wait(world, &meaning, window_ns) => {
+        End::Refused(Refusal::InputWentBack { .. }) => assert_eq!(input, None),
+        _ if trimmed && must_wait(world, &meaning, window_ns, input == Some(true)) => {
             assert!(matches!(end, End::Refused(Refusal::LedgerTrimmed { .. })), "{end:?}");
         }
         End::Done(Recovered { cursors, input_created_ns, input_is_new }) => {
             assert_eq!(*input_created_ns, world.input_created_ns);
             assert_eq!(cursors.filling, None);
-            assert_eq!(input_is(world, &meaning), Some(*input_is_new));
+            assert_eq!(input, Some(*input_is_new));
             let at = cursors.inputs.iter().find(|cursor| &*cursor.stream == INPUT).unwrap();
             let judged = meaning.position(INPUT).map_or(0, |(sequence, ..)| sequence);
             assert_eq!(at.sequence, if *input_is_new { 0 } else { judged });
         }
-        End::Refused(Refusal::InputWentBack { .. }) => assert_eq!(input_is(world, &meaning), None),
         other => panic!("{other:?}"),
     }
 }

@@ -97,10 +97,10 @@ enum Stage {
     Tail { last: u64 },
     TailCommitted { last: u64 },
     InputState,
-    Filled { created_ns: TimeNs, last: u64 },
     InputCursor { created_ns: TimeNs, last: u64 },
     InputAgain { created_ns: TimeNs, found: String },
     InputFirst { created_ns: TimeNs, seems_same: bool, found: String },
+    Filled { created_ns: TimeNs, is_new: bool },
 }
 
 /// See the module.
@@ -139,10 +139,6 @@ impl Recovery {
             }
             (Stage::TailCommitted { last }, Answer::Committed) => self.ask_tail(0, last),
             (Stage::InputState, Answer::InputState { created_ns, last }) => {
-                Ok(self.on_input(created_ns, last))
-            }
-            (Stage::Filled { created_ns, last }, Answer::InputFrom(next)) => {
-                self.check_filled(next)?;
                 Ok(self.ask_cursor(created_ns, last))
             }
             (Stage::InputCursor { created_ns, last }, Answer::InputFrom(found)) => {
@@ -159,6 +155,10 @@ impl Recovery {
             }
             (Stage::InputFirst { created_ns, seems_same, found }, Answer::InputFrom(first)) => {
                 self.check_new(created_ns, seems_same, found, first)
+            }
+            (Stage::Filled { created_ns, is_new }, Answer::InputFrom(next)) => {
+                self.check_filled(next)?;
+                Ok(self.done(created_ns, is_new))
             }
             _ => Ok(Step::Ask(Ask::LedgerState)),
         }
@@ -256,15 +256,6 @@ impl Recovery {
         Ok(Step::Commit { commit, foreign, decided })
     }
 
-    fn on_input(&mut self, created_ns: TimeNs, last: u64) -> Step {
-        if self.follow.cursors.filling.is_none() {
-            return self.ask_cursor(created_ns, last);
-        }
-        let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
-        self.stage = Stage::Filled { created_ns, last };
-        Step::Ask(Ask::InputFrom(at.saturating_add(1)))
-    }
-
     fn ask_cursor(&mut self, created_ns: TimeNs, last: u64) -> Step {
         let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
         self.stage = Stage::InputCursor { created_ns, last };
@@ -290,7 +281,7 @@ impl Recovery {
         let is_there = found.is_some_and(|(sequence, _)| sequence == cursor.sequence);
         let certain = is_there || cursor.sequence == 0 || cursor.created_ns == created_ns;
         if seems_same && certain {
-            return Ok(self.done(created_ns, false));
+            return Ok(self.on_position(created_ns, false));
         }
         let found = match found {
             Some((sequence, time_ns)) => {
@@ -325,12 +316,22 @@ impl Recovery {
         match (new, seems_same) {
             (true, false) => {}
             (true, true) if again => {}
-            (_, true) => return Ok(self.done(created_ns, false)),
+            (_, true) => return Ok(self.on_position(created_ns, false)),
             (false, false) => return Err(self.went_back(found)),
         }
         let (_, cursor) = self.follow.cursors.input(&self.input.clone());
         (cursor.sequence, cursor.time_ns) = (0, 0);
-        Ok(self.done(created_ns, true))
+        Ok(self.on_position(created_ns, true))
+    }
+
+    /// It is known where the input goes on, and so which action is the next.
+    fn on_position(&mut self, created_ns: TimeNs, is_new: bool) -> Step {
+        if self.follow.cursors.filling.is_none() {
+            return self.done(created_ns, is_new);
+        }
+        let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
+        self.stage = Stage::Filled { created_ns, is_new };
+        Step::Ask(Ask::InputFrom(at.saturating_add(1)))
     }
 
     /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
