@@ -309,7 +309,7 @@ fn strangers_in_the_ledger_do_not_stop_a_standby() {
         world.settle();
     }
     wait_until("the standby to have followed", || follows(&standby, &mut world.client));
-    assert_eq!(standby.ready(), Some(200));
+    wait_until("it to be warm", || is_warm_standby(&standby));
     world.gate.kill9();
     standby.wait_leading();
     swap(&mut world, &mut standby);

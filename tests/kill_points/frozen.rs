@@ -38,16 +38,27 @@ pub fn every_point_of(stage: Stage) {
     eprintln!("{} times frozen {stage:?} ({:.1?})", here.len(), started.elapsed());
 }
 
-fn freeze(scene: &mut Scene, point: Point, nth: u64) {
-    scene.prepare();
-    scene.spawn(&[(FREEZE_AT, &format!("{point}:{nth}"))]);
+/// Runs the worker until it stands still at this point.
+fn freeze_at(scene: &mut Scene, point: Point, nth: u64) {
     let started = Instant::now();
     while !scene.is_frozen() {
-        scene.world.gate.must_run();
         let waited = started.elapsed();
         assert!(waited < DEADLINE, "{point} was not reached {nth} times within {waited:?}");
-        scene.provoke();
+        if !scene.world.gate.is_started() {
+            scene.prepare();
+            scene.spawn(&[(FREEZE_AT, &format!("{point}:{nth}"))]);
+        } else if scene.stage == Stage::Draining && scene.world.gate.has_ended() {
+            // All was settled before there was anything to drain: once more.
+            assert_eq!(scene.world.gate.ending().code, Some(0), "before {point}");
+        } else {
+            scene.world.gate.must_run();
+            scene.provoke();
+        }
     }
+}
+
+fn freeze(scene: &mut Scene, point: Point, nth: u64) {
+    freeze_at(scene, point, nth);
     let mut other = scene.world.gate.twin();
     other.start();
     other.wait_leading();

@@ -19,7 +19,7 @@ const LEDGER: &str = "ONCEGATE";
 pub struct Scene {
     pub world: World,
     pub kind: Kind,
-    stage: Stage,
+    pub stage: Stage,
     dice: Dice,
     bursts: usize,
     /// Something is forbidden.
@@ -383,7 +383,9 @@ impl Scene {
 
 /// Whether this worker stands still where it was told to.
 pub fn is_frozen(gate: &Gate) -> bool {
-    gate.env.iter().any(|(name, _)| name == frozen::FREEZE_AT) && gate.log().contains("frozen at ")
+    gate.is_started()
+        && gate.env.iter().any(|(name, _)| name == frozen::FREEZE_AT)
+        && gate.log().contains("frozen at ")
 }
 
 fn make_input(world: &mut World, kind: Kind) {

@@ -17,12 +17,17 @@ pub mod server;
 pub mod streams;
 pub mod world;
 
-use std::net::TcpListener;
+use std::collections::VecDeque;
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Far beyond what anything here takes: a test that waits this long has failed.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// More than tests of one process use at once.
+const PORTS_HELD: usize = 300;
 
 /// Asks `probe` until it has an answer; fails the test, saying what was awaited, at the deadline.
 pub fn wait_for<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
@@ -42,14 +47,22 @@ pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// A port of 127.0.0.1 that nothing listens on: below the ephemeral range, so that no outgoing
-/// connection takes it while a server is down between two starts.
+/// connection takes it while a server is down between two starts. The UDP port of the same number is
+/// held, so that no other test takes it meanwhile.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static HELD: Mutex<VecDeque<UdpSocket>> = Mutex::new(VecDeque::new());
     loop {
         let turn = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = 12_000 + (std::process::id().wrapping_mul(61).wrapping_add(turn)) % 18_000;
         let port = u16::try_from(port).unwrap();
+        let Ok(mark) = UdpSocket::bind(("127.0.0.1", port)) else { continue };
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            let mut held = HELD.lock().unwrap();
+            held.push_back(mark);
+            if held.len() > PORTS_HELD {
+                held.pop_front();
+            }
             return port;
         }
     }
