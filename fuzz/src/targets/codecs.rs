@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 
 use super::choices::Choices;
-use crate::gate::cursor::{Cursors, Filling, InForce, InputCursor, LedgerCursor};
+use super::cursors::cursors;
+use crate::gate::cursor::Cursors;
 use crate::gate::digest::{Digest, Form};
 use crate::gate::key::ActionKey;
 use crate::gate::record::{KeyRecord, RunState};
-use crate::gate::rules::RulesFingerprint;
 
 /// The first byte says what the others are: stored bytes, or choices of what to store.
 pub fn check(data: &[u8]) {
@@ -17,7 +17,7 @@ pub fn check(data: &[u8]) {
         b'c' => stored(&CURSORS, choices.0),
         b'k' => stored(&KEY, choices.0),
         b'R' => written(&RECORD, &record(&mut choices)),
-        b'C' => written(&CURSORS, &cursors(&mut choices)),
+        b'C' => written(&CURSORS, &cursors(&mut choices, |choices| choices.text().into(), 4)),
         b'K' => written(&KEY, &key(&mut choices)),
         _ => {
             stored(&RECORD, choices.0);
@@ -94,34 +94,6 @@ fn record(choices: &mut Choices) -> KeyRecord {
         expires_ns: choices.signed(),
         ledger_sequence: choices.number(),
         state,
-    }
-}
-
-/// Such as can be: an anchor stands at an entry.
-fn cursors(choices: &mut Choices) -> Cursors {
-    let input = |choices: &mut Choices| InputCursor {
-        stream: choices.text().into(),
-        sequence: choices.number(),
-        time_ns: choices.signed(),
-        created_ns: choices.signed(),
-    };
-    let in_force = |choices: &mut Choices| InForce {
-        window_ns: choices.signed(),
-        rules: choices.number() as u32,
-    };
-    Cursors {
-        ledger: LedgerCursor {
-            sequence: choices.number(),
-            fingerprint: choices.number(),
-            anchor: choices.coin().then(|| (choices.number().max(1), choices.signed())),
-            source_time_max_ns: choices.signed(),
-        },
-        inputs: (0..choices.below(4)).map(|_| input(choices)).collect(),
-        rules: (0..choices.below(4)).map(|_| RulesFingerprint(choices.number())).collect(),
-        in_force: choices.coin().then(|| in_force(choices)),
-        filling: choices
-            .coin()
-            .then(|| Filling { from_ns: choices.signed(), window_ns: choices.signed() }),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod entry;
 pub mod recovery;
 
 mod choices;
+mod cursors;
 mod ledger;
 mod meaning;
 mod messages;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::choices::Choices;
+use super::cursors::cursors;
 use super::ledger::{INPUT, NAME, World, entry_of};
 use super::meaning::{Meaning, input_is, must_wait};
-use crate::gate::cursor::{Cursors, Filling, InForce, InputCursor, LedgerCursor};
+use crate::gate::cursor::{Cursors, InputCursor, LedgerCursor};
 use crate::gate::engine::follow::Follow;
 use crate::gate::engine::recovery::{Answer, LedgerMessage, Recovered, Recovery, Refusal, Step};
 use crate::gate::engine::{Commit, Outcome};
@@ -13,7 +14,6 @@ use crate::gate::entry::{self, Entry};
 use crate::gate::headers::Headers;
 use crate::gate::key::ActionKey;
 use crate::gate::record::KeyRecord;
-use crate::gate::rules::RulesFingerprint;
 use crate::gate::source::{Source, TimeNs};
 
 /// Far more than any recovery takes of such a ledger.
@@ -26,7 +26,10 @@ pub fn check(data: &[u8]) {
     let kind = choices.below(8);
     let (known, missing) = (choices.below(40), choices.below(40));
     let pace = [choices.byte(), choices.byte(), choices.byte()];
-    let odd_cursors = (kind == 6).then(|| cursors(&mut choices));
+    let odd_cursors = (kind == 6).then(|| {
+        let stream = |choices: &mut Choices| choices.pick(&[INPUT, "OTHER", ""]).into();
+        cursors(&mut choices, stream, 3)
+    });
     let mut world = World::read(&mut choices);
     match (kind, odd_cursors) {
         (6, Some(cursors)) => a_table_of_whatever(&world, cursors, window_ns),
@@ -248,32 +251,5 @@ fn a_table_of_whatever(world: &World, cursors: Cursors, window_ns: TimeNs) {
         if let Some(entry) = at(ledger.sequence).filter(|_| ledger.sequence > 0) {
             assert_eq!(ledger.fingerprint, fingerprint_of(entry));
         }
-    }
-}
-
-fn cursors(choices: &mut Choices) -> Cursors {
-    let input = |choices: &mut Choices| InputCursor {
-        stream: choices.pick(&[INPUT, "OTHER", ""]).into(),
-        sequence: choices.number(),
-        time_ns: choices.signed(),
-        created_ns: choices.signed(),
-    };
-    let in_force = |choices: &mut Choices| InForce {
-        window_ns: choices.signed(),
-        rules: choices.number() as u32,
-    };
-    Cursors {
-        ledger: LedgerCursor {
-            sequence: choices.number(),
-            fingerprint: choices.number(),
-            anchor: choices.coin().then(|| (choices.number().max(1), choices.signed())),
-            source_time_max_ns: choices.signed(),
-        },
-        inputs: (0..choices.below(3)).map(|_| input(choices)).collect(),
-        rules: (0..choices.below(3)).map(|_| RulesFingerprint(choices.number())).collect(),
-        in_force: choices.coin().then(|| in_force(choices)),
-        filling: choices
-            .coin()
-            .then(|| Filling { from_ns: choices.signed(), window_ns: choices.signed() }),
     }
 }
