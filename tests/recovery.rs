@@ -116,7 +116,7 @@ fn a_table_filled_from_a_trimmed_ledger_waits_for_the_largest_window() {
 /// Of an input that was made anew the first action is the next, not the one after the old position.
 #[test]
 fn a_new_input_shortens_no_wait_of_a_trimmed_ledger() {
-    let old = Source { stream: "ACTIONS".into(), sequence: 2, time_ns: 7 };
+    let old = Source { stream: "ACTIONS".into(), sequence: 2, time_ns: -7 };
     let mut term = term(1_000);
     term.inputs = vec![LeadingInput {
         stream: old.stream.to_string(),

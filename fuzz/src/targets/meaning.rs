@@ -125,7 +125,7 @@ pub fn input_is(world: &World, meaning: &Meaning) -> Option<bool> {
     }
     let first = world.input.first();
     let older = first.is_some_and(|(_, first_ns)| *first_ns < world.input_created_ns);
-    let is_new = !same_creation && world.input_created_ns >= not_before_ns && !older;
+    let is_new = !same_creation && world.input_created_ns > time_ns && !older;
     let takes_numbers_again = first.is_some_and(|(at, _)| *at <= sequence);
     match is_new && (!goes_on || takes_numbers_again) {
         true => Some(true),

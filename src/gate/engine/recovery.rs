@@ -299,8 +299,9 @@ impl Recovery {
     }
 
     /// Plainly a new stream only if it has another creation time, later than what was judged last, and no
-    /// message older than that. (The replicas of a restored stream disagree on the creation time; one
-    /// that lags must not be taken for a new stream.)
+    /// message older than that. (The replicas of a restored stream disagree on the creation time, and one
+    /// that lags must not be taken for a new stream; nor must a restored work queue that still holds what
+    /// was judged since.)
     fn check_new(
         &mut self,
         created_ns: TimeNs,
@@ -309,7 +310,7 @@ impl Recovery {
         first: Option<(u64, TimeNs)>,
     ) -> Result<Step, Refusal> {
         let (_, cursor) = self.follow.cursors.input(&self.input.clone());
-        let since = created_ns >= cursor.time_ns.saturating_sub(CLOCK_STEP_NS);
+        let since = created_ns > cursor.time_ns;
         let new = since && first.is_none_or(|(_, time_ns)| time_ns >= created_ns);
         // Where nothing stands at a judged number, going on from there passes over nothing.
         let again = first.is_some_and(|(sequence, _)| sequence <= cursor.sequence);
