@@ -175,6 +175,8 @@ impl Feed {
                 raw::range(&self.connection, &self.stream, (from, to), |message| message).await?,
             );
         }
+        // Only now is it certain that they are of the stream that was recovered.
+        self.still_the_same().await?;
         // Whether more is behind them is not known; it may well be.
         let mut batch = Batch { pending: 1, ..Batch::default() };
         for message in found {

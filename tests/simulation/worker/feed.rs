@@ -25,6 +25,11 @@ enum Stage {
         until: u64,
         id: Id,
     },
+    RawComparing {
+        id: Id,
+        until: u64,
+        raw: Box<RawAction>,
+    },
     Deleting(Id),
     Creating(Id),
     Resetting(Id),
@@ -102,6 +107,7 @@ impl Feed {
     pub fn on_answer(&mut self, core: &mut Core, io: &mut Io, id: Id, found: Option<Found>) {
         let is_it = match &self.stage {
             Stage::Raw { id: asked, .. }
+            | Stage::RawComparing { id: asked, .. }
             | Stage::Deleting(asked)
             | Stage::Creating(asked)
             | Stage::Resetting(asked)
@@ -124,6 +130,12 @@ impl Feed {
             (Stage::Raw { until, .. }, Found::InputMessage(found)) => {
                 self.on_raw(core, io, until, found);
             }
+            (Stage::RawComparing { until, raw, .. }, Found::InputState { created_ns, last }) => {
+                match self.is_the_same(created_ns, last) {
+                    true => self.take_raw(core, io, until, *raw),
+                    false => self.ended = Some("input_changed"),
+                }
+            }
             (Stage::Deleting(_), _) => {
                 let id = core.ask(io, Role::Feed, Call::ConsumerCreate, Purpose::Feed);
                 self.stage = Stage::Creating(id);
@@ -137,7 +149,7 @@ impl Feed {
                 self.stage = Stage::Comparing(id);
             }
             (Stage::Comparing(_), Found::InputState { created_ns, last }) => {
-                let same = created_ns == self.created_ns && last >= self.due.sequence() - 1;
+                let same = self.is_the_same(created_ns, last);
                 if !same && !core.is(Wrong::TrustFloor) {
                     self.ended = Some("input_changed");
                     return;
@@ -165,10 +177,17 @@ impl Feed {
     }
 
     fn on_raw(&mut self, core: &mut Core, io: &mut Io, until: u64, found: Option<RawAction>) {
-        let Some(raw) = found else {
-            self.stage = self.consumer(core, io);
-            return;
+        self.stage = match found {
+            None => self.consumer(core, io),
+            Some(raw) => {
+                let id = core.ask(io, Role::Feed, Call::InputState, Purpose::Feed);
+                Stage::RawComparing { id, until, raw: Box::new(raw) }
+            }
         };
+    }
+
+    /// It is certain that it is of the stream that was recovered.
+    fn take_raw(&mut self, core: &mut Core, io: &mut Io, until: u64, raw: RawAction) {
         let sequence = raw.source.sequence;
         // What lies between was asked for and is not there: no second look is needed.
         self.due.take(sequence);
@@ -181,6 +200,10 @@ impl Feed {
             let call = Call::InputFrom(self.due.sequence());
             Stage::Raw { until, id: core.ask(io, Role::Feed, call, Purpose::Feed) }
         };
+    }
+
+    fn is_the_same(&self, created_ns: i64, last: u64) -> bool {
+        created_ns == self.created_ns && last >= self.due.sequence() - 1
     }
 
     fn replenish(&mut self, core: &mut Core, io: &mut Io) {
