@@ -5,6 +5,7 @@
 
 mod check;
 mod publish;
+mod rebuild;
 mod rejections;
 mod run;
 
@@ -46,6 +47,8 @@ enum Command {
     Publish(publish::Publish),
     /// Show or follow rejected actions
     Rejections(rejections::Rejections),
+    /// Make the key table anew from the ledger; the worker must not run
+    Rebuild(rebuild::Rebuild),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -100,6 +103,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Check(check) => check.execute(config).await,
             Command::Publish(publish) => publish.execute(config).await,
             Command::Rejections(rejections) => rejections.execute(config).await,
+            Command::Rebuild(rebuild) => rebuild.execute(config).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -6,6 +6,8 @@
 //! | `instance`      | who this instance is: a UUID and a line feed; lives as long as the data  |
 //! | `db/`           | RocksDB's files; whole from its first moment                             |
 //! | `db.new/`       | a database that is not finished yet; thrown away at the next opening     |
+//! | `db.rebuilt/`   | a whole one on its way to `db/`; put there at the next opening           |
+//! | `db.replaced-N` | what `db/` was before a rebuild; nothing reads it, a person may delete it |
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -19,6 +21,8 @@ const LOCK: &str = "LOCK.oncegate";
 const INSTANCE: &str = "instance";
 const DB: &str = "db";
 const NEW_DB: &str = "db.new";
+const REBUILT_DB: &str = "db.rebuilt";
+const REPLACED_DB: &str = "db.replaced-";
 
 /// The directory, locked until this is dropped.
 #[derive(Debug)]
@@ -36,7 +40,11 @@ impl Home {
         let lock = File::options().create(true).truncate(false).write(true).open(&at);
         let lock = lock.map_err(|source| TableError::io(&at, "opening the lock", source))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => {
+                let home = Self { path: path.to_owned(), _lock: lock };
+                home.finish_replacing()?;
+                Ok(home)
+            }
             Err(TryLockError::WouldBlock) => Err(TableError::InUse { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => Err(TableError::io(&at, "locking", source)),
         }
@@ -88,14 +96,51 @@ impl Home {
         moved.map_err(|source| TableError::io(new, "moving the new table to its place", source))
     }
 
-    /// Bytes of RocksDB's files; 0 for what can't be seen.
-    pub(super) fn db_bytes(&self) -> u64 {
-        let Ok(files) = fs::read_dir(self.db()) else {
-            return 0;
-        };
-        let metadata = files.filter_map(|file| file.ok()?.metadata().ok());
-        metadata.filter(fs::Metadata::is_file).map(|file| file.len()).sum()
+    /// The finished database takes the place of what is there, which is kept aside: where that is now.
+    /// After a crash in between, the next opening finishes it.
+    pub(super) fn replace(&self, new: &Path) -> Result<Option<PathBuf>, TableError> {
+        let whole = self.path.join(REBUILT_DB);
+        let moved = sync_directory(new)
+            .and_then(|()| fs::rename(new, whole))
+            .and_then(|()| sync_directory(&self.path));
+        moved.map_err(|source| TableError::io(new, "moving the new table to its place", source))?;
+        self.finish_replacing()
     }
+
+    fn finish_replacing(&self) -> Result<Option<PathBuf>, TableError> {
+        let (whole, db) = (self.path.join(REBUILT_DB), self.db());
+        let failed = |source| TableError::io(&whole, "putting the new table in its place", source);
+        if !whole.try_exists().map_err(failed)? {
+            return Ok(None);
+        }
+        let mut aside = None;
+        if fs::symlink_metadata(&db).is_ok() {
+            let free = self.free_name().map_err(failed)?;
+            fs::rename(&db, &free).map_err(failed)?;
+            aside = Some(free);
+        }
+        fs::rename(&whole, &db).and_then(|()| sync_directory(&self.path)).map_err(failed)?;
+        Ok(aside)
+    }
+
+    fn free_name(&self) -> io::Result<PathBuf> {
+        for number in 1_u32.. {
+            let name = self.path.join(format!("{REPLACED_DB}{number}"));
+            if !name.try_exists()? {
+                return Ok(name);
+            }
+        }
+        Err(io::Error::other("there is no name left to keep the old one under"))
+    }
+}
+
+/// Bytes of the files in a directory; 0 for what can't be seen.
+pub(super) fn bytes_in(directory: &Path) -> u64 {
+    let Ok(files) = fs::read_dir(directory) else {
+        return 0;
+    };
+    let metadata = files.filter_map(|file| file.ok()?.metadata().ok());
+    metadata.filter(fs::Metadata::is_file).map(|file| file.len()).sum()
 }
 
 /// Who this instance is: the UUID (version 7) in the file `instance` of the table's directory, which is

@@ -7,13 +7,15 @@
 //!
 //! In reading order: this file (the trait, its errors), [`memory`] (the twin for tests and the
 //! simulator), [`rocks`] (the real one), `options` (RocksDB's settings, and why), `home` (the files
-//! around RocksDB), `meta` (format, owner, positions), `expiry` (when the space of a dead key is freed).
+//! around RocksDB), `meta` (format, owner, positions), `expiry` (when the space of a dead key is freed),
+//! [`rebuild`] (a new table in the place of the old one).
 
 mod expiry;
 mod home;
 pub mod memory;
 mod meta;
 mod options;
+pub mod rebuild;
 pub mod rocks;
 
 use std::io;

@@ -8,7 +8,8 @@ use std::thread::available_parallelism;
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle,
-    DBCompressionType, DBRecoveryMode, DataBlockIndexType, LogLevel, Options, WriteBufferManager,
+    DBCompressionType, DBRecoveryMode, DataBlockIndexType, LogLevel, MemtableFactory, Options,
+    WriteBufferManager,
 };
 
 use super::expiry::Watermark;
@@ -70,9 +71,27 @@ fn background_jobs() -> i32 {
     available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4) as i32)
 }
 
+/// The same for a table that is only written, front to back, and read by nobody until it is flushed:
+/// [`filling`] for its keys.
+pub(super) fn filling_database() -> Options {
+    let mut options = database();
+    // A memtable that is a plain list takes one writer.
+    options.set_allow_concurrent_memtable_write(false);
+    options
+}
+
 /// Every family with its settings; `others` are families that a later format may have added.
 pub(super) fn families(watermark: &Watermark, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
-    let known = [(DEFAULT, Options::default()), (KEYS, keys(watermark)), (META, meta())];
+    families_with(keys(watermark), others)
+}
+
+/// Every family of a table that is being filled.
+pub(super) fn filling_families() -> Vec<ColumnFamilyDescriptor> {
+    families_with(filling(keys(&Watermark::default())), &[])
+}
+
+fn families_with(keys: Options, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
+    let known = [(DEFAULT, Options::default()), (KEYS, keys), (META, meta())];
     let other = others.iter().filter(|name| known.iter().all(|(known, _)| known != name));
     let other: Vec<_> =
         other.map(|name| ColumnFamilyDescriptor::new(name, Options::default())).collect();
@@ -105,6 +124,15 @@ fn keys(watermark: &Watermark) -> Options {
     options.set_periodic_compaction_seconds(0);
     options.set_ttl(0);
     options.set_compaction_filter("oncegate.expiry", watermark.filter());
+    options
+}
+
+/// Keys are put into a list and sorted when it is flushed: a third of the work of keeping them sorted all
+/// the time.
+fn filling(mut options: Options) -> Options {
+    options.set_memtable_factory(MemtableFactory::Vector);
+    options.set_memtable_whole_key_filtering(false);
+    options.set_memtable_prefix_bloom_ratio(0.0);
     options
 }
 

@@ -12,7 +12,7 @@ use rocksdb::{
 };
 
 use super::expiry::{Watermark, rewrite_is_due};
-use super::home::Home;
+use super::home::{Home, bytes_in};
 use super::meta::{Meta, family};
 use super::options::{self, KEYS, META};
 use super::{KeyTable, TableError, TableStats};
@@ -36,7 +36,10 @@ pub struct RocksTable {
     interrupted: AtomicBool,
     /// How the first failed commit failed.
     poison: OnceLock<String>,
-    home: Home,
+    writing: WriteOptions,
+    /// RocksDB's files.
+    place: PathBuf,
+    pub(super) home: Home,
 }
 
 /// What [`RocksTable::collect_expired`] did.
@@ -56,25 +59,66 @@ impl RocksTable {
     pub fn open(path: &Path, gate_name: &str) -> Result<Self, TableError> {
         let home = Home::take(path)?;
         if !home.has_db()? {
-            create(&home, gate_name)?;
+            let new = home.new_db()?;
+            make(&home, &new, gate_name)?;
+            home.adopt(&new)?;
         }
+        let place = home.db();
         let watermark = Watermark::default();
         let database = options::database();
-        let failed = |source| TableError::rocks(path, "opening", source);
-        let names = DB::list_cf(&database, home.db()).map_err(failed)?;
-        for name in [KEYS, META] {
-            if !names.iter().any(|found| found == name) {
-                let what = format!("its column family `{name}` is missing");
-                return Err(TableError::damaged(path, what));
-            }
-        }
+        let names = family_names(path, &place, &database)?;
         let families = options::families(&watermark, &names);
-        let db = DB::open_cf_descriptors(&database, home.db(), families).map_err(failed)?;
+        let db = DB::open_cf_descriptors(&database, &place, families)
+            .map_err(|source| TableError::rocks(path, "opening", source))?;
         let meta = Meta::of(&db, path)?;
         meta.check(gate_name)?;
         meta.cursors()?;
-        let interrupted = AtomicBool::new(false);
-        Ok(Self { db, database, watermark, interrupted, poison: OnceLock::new(), home })
+        // Into the log, without fsync: what a power failure takes, the ledger replays.
+        let writing = WriteOptions::default();
+        Ok(Self::of(home, place, database, db, watermark, writing))
+    }
+
+    /// A fresh table beside the one that is in the directory of `home`, to take its place with
+    /// [`RocksTable::replace`]. It writes no log, since what is not finished is thrown away, and is made for
+    /// filling: look-ups are slow until it is flushed.
+    pub(super) fn beside(home: Home, gate_name: &str) -> Result<Self, TableError> {
+        let place = home.new_db()?;
+        make(&home, &place, gate_name)?;
+        let mut writing = WriteOptions::default();
+        writing.disable_wal(true);
+        let database = options::filling_database();
+        let families = options::filling_families();
+        let db = DB::open_cf_descriptors(&database, &place, families)
+            .map_err(|source| TableError::rocks(&home.path, "opening", source))?;
+        Ok(Self::of(home, place, database, db, Watermark::default(), writing))
+    }
+
+    /// Puts everything on disk, and in the place of the table that was there, which is kept aside: where
+    /// that is now, if there was one.
+    pub(super) fn replace(self) -> Result<Option<PathBuf>, TableError> {
+        self.flush()?;
+        let Self { db, home, place, .. } = self;
+        drop(db);
+        home.replace(&place)
+    }
+
+    /// Throws away a table that was made [`RocksTable::beside`] another.
+    pub(super) fn discard(self) -> Result<(), TableError> {
+        let Self { db, home, .. } = self;
+        drop(db);
+        home.new_db().map(|_| ())
+    }
+
+    fn of(
+        home: Home,
+        place: PathBuf,
+        database: Options,
+        db: DB,
+        watermark: Watermark,
+        writing: WriteOptions,
+    ) -> Self {
+        let (interrupted, poison) = (AtomicBool::new(false), OnceLock::new());
+        Self { db, database, watermark, interrupted, poison, writing, place, home }
     }
 
     /// The table's directory.
@@ -162,8 +206,7 @@ impl RocksTable {
             batch.put_cf(keys, key.as_bytes(), &bytes);
         }
         self.meta()?.put_cursors(&mut batch, &commit.cursors);
-        // Into the log, without fsync: what a power failure takes, the ledger replays.
-        let written = self.db.write_opt(batch, &WriteOptions::default());
+        let written = self.db.write_opt(batch, &self.writing);
         written.map_err(|source| self.failed("committing", source))
     }
 }
@@ -174,18 +217,32 @@ impl fmt::Debug for RocksTable {
     }
 }
 
-/// Makes a whole database beside its place, then puts it there: a crash leaves all of it or nothing.
-fn create(home: &Home, gate_name: &str) -> Result<(), TableError> {
-    let new = home.new_db()?;
+/// Makes a whole database beside its place: a crash leaves all of it or nothing.
+fn make(home: &Home, new: &Path, gate_name: &str) -> Result<(), TableError> {
     let mut database = options::database();
     database.create_if_missing(true);
     database.create_missing_column_families(true);
     let families = options::families(&Watermark::default(), &[]);
-    let db = DB::open_cf_descriptors(&database, &new, families)
+    let db = DB::open_cf_descriptors(&database, new, families)
         .map_err(|source| TableError::rocks(&home.path, "making a new table", source))?;
-    Meta::of(&db, &home.path)?.begin(gate_name)?;
-    drop(db);
-    home.adopt(&new)
+    Meta::of(&db, &home.path)?.begin(gate_name)
+}
+
+/// Of the table in `path`, whose files are in `place`.
+pub(super) fn family_names(
+    path: &Path,
+    place: &Path,
+    database: &Options,
+) -> Result<Vec<String>, TableError> {
+    let names = DB::list_cf(database, place)
+        .map_err(|source| TableError::rocks(path, "opening", source))?;
+    for name in [KEYS, META] {
+        if !names.iter().any(|found| found == name) {
+            let what = format!("its column family `{name}` is missing");
+            return Err(TableError::damaged(path, what));
+        }
+    }
+    Ok(names)
 }
 
 impl KeyTable for RocksTable {
@@ -231,7 +288,7 @@ impl KeyTable for RocksTable {
             keys.and_then(|keys| self.db.property_int_value_cf(keys, ESTIMATE_NUM_KEYS).ok()?);
         TableStats {
             keys: keys.unwrap_or(0),
-            bytes: self.home.db_bytes(),
+            bytes: bytes_in(&self.place),
             filtered: self.database.get_ticker_count(Ticker::BloomFilterUseful),
         }
     }

@@ -4,7 +4,7 @@
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys),
-//! [`kill`] (where tests end it).
+//! [`kill`] (where tests end it). Without the loop: [`rebuild`]. [`progress`] shows long reads.
 
 mod clock;
 mod committer;
@@ -12,7 +12,9 @@ mod holding;
 mod housekeeping;
 mod input;
 pub mod kill;
+pub mod progress;
 mod pump;
+pub mod rebuild;
 mod recover;
 mod standby;
 mod term;

@@ -1,0 +1,89 @@
+//! `oncegate rebuild`.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::say;
+use crate::config::Config;
+use crate::worker::rebuild::{self, Loss, Rebuilt};
+
+#[derive(Args)]
+pub struct Rebuild {
+    /// Follow the ledger as it is, even though the table has applied another or a longer one; says how many
+    /// actions may be forwarded a second time, and asks
+    #[arg(long)]
+    accept_ledger: bool,
+    /// Do not ask
+    #[arg(long, requires = "accept_ledger")]
+    yes: bool,
+}
+
+impl Rebuild {
+    pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
+        let rebuilt = rebuild::prepare(&config, self.accept_ledger).await?;
+        if let Some(why) = &rebuilt.damaged {
+            tell(&format!("The table that is there can't be read, and is replaced: {why}"))?;
+        }
+        if let Some(loss) = &rebuilt.loss {
+            tell(&explanation(&config, &rebuilt, loss))?;
+            if !self.yes && !confirmed()? {
+                rebuilt.discard()?;
+                anyhow::bail!("not confirmed; nothing was changed (--yes confirms beforehand)");
+            }
+        }
+        let Rebuilt { ledger_sequence, input_sequence, keys, foreign, .. } = rebuilt;
+        let kept = rebuilt.finish()?;
+        let path = config.table.path.display();
+        say(format_args!(
+            "{path}: about {keys} keys, from the ledger up to {ledger_sequence}; {} is judged up to \
+             {input_sequence}",
+            config.input.stream
+        ))?;
+        if foreign > 0 {
+            say(format_args!("{foreign} messages in the ledger are not the gate's: passed over"))?;
+        }
+        if let Some(kept) = kept {
+            say(format_args!("what was there before is kept in {}", kept.display()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn explanation(config: &Config, rebuilt: &Rebuilt, loss: &Loss) -> String {
+    let input = &config.input.stream;
+    let (judged, again) = (loss.input_sequence, rebuilt.input_sequence);
+    let input_says = match (loss.is_work_queue, judged > again) {
+        (true, _) => format!(
+            "{input} is a work queue and has deleted what was judged, so nothing is judged again; a retry \
+             of one of these keys is forwarded a second time."
+        ),
+        (false, true) => format!(
+            "{input} is judged again from {} on; it was judged up to {judged}, so up to {} actions are judged a \
+             second time. Those among them that were forwarded without a key are forwarded again too.",
+            again + 1,
+            judged - again
+        ),
+        (false, false) => format!("{input} is judged up to {again}, as before."),
+    };
+    format!(
+        "{}\n\nTo accept the ledger as it is makes the table follow it: the table stood at ledger entry {}, and \
+         would stand at {}. {} live keys that the table knows are not in this ledger: the action of each may \
+         be forwarded a second time, when it is judged again or comes back as a retry. {input_says} Other \
+         instances of this gate have tables of their own, which refuse this ledger too: rebuild them in the \
+         same way.",
+        loss.refusal, loss.ledger_sequence, rebuilt.ledger_sequence, loss.keys
+    )
+}
+
+fn tell(text: &str) -> std::io::Result<()> {
+    writeln!(std::io::stderr(), "{text}\n")
+}
+
+fn confirmed() -> std::io::Result<bool> {
+    write!(std::io::stderr(), "Accept this ledger? Type yes to go on: ")?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim() == "yes")
+}

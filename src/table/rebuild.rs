@@ -1,0 +1,151 @@
+//! A new table in the place of an old one, which stays untouched until the new one is whole, and is kept
+//! aside then.
+
+use std::path::{Path, PathBuf};
+
+use rocksdb::properties::ESTIMATE_NUM_KEYS;
+use rocksdb::{DB, IteratorMode};
+
+use super::expiry::Watermark;
+use super::home::Home;
+use super::meta::{Meta, family};
+use super::options::{self, KEYS};
+use super::rocks::{RocksTable, family_names};
+use super::{KeyTable, TableError};
+use crate::gate::cursor::Cursors;
+use crate::gate::key::ActionKey;
+use crate::gate::record::KeyRecord;
+
+/// Records compared at once.
+const COMPARED_AT_ONCE: usize = 1024;
+
+/// What is in the table's directory before a rebuild.
+pub enum Old {
+    /// Nothing.
+    Absent,
+    /// A table that can be read.
+    Readable(OldTable),
+    /// Something that can't be read as a table: why.
+    Damaged(TableError),
+}
+
+/// Looks at the table in `path`, and makes an empty one beside it. The directory is this process's until
+/// the new one is dropped.
+///
+/// Refuses, and changes nothing, what nobody should replace by mistake: a table in use, of another gate,
+/// or of a newer format.
+pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableError> {
+    let home = Home::take(path)?;
+    let old = match look(&home, gate_name) {
+        Ok(Some(table)) => Old::Readable(table),
+        Ok(None) => Old::Absent,
+        Err(error @ (TableError::Damaged { .. } | TableError::Storage { .. })) => {
+            Old::Damaged(error)
+        }
+        Err(error) => return Err(error),
+    };
+    Ok((old, RocksTable::beside(home, gate_name)?))
+}
+
+/// Puts the new table in the old one's place; where the old one is kept, if there was one.
+pub fn finish(new: RocksTable) -> Result<Option<PathBuf>, TableError> {
+    new.replace()
+}
+
+/// Throws the new table away.
+pub fn discard(new: RocksTable) -> Result<(), TableError> {
+    new.discard()
+}
+
+fn look(home: &Home, gate_name: &str) -> Result<Option<OldTable>, TableError> {
+    if !home.has_db()? {
+        return Ok(None);
+    }
+    let (path, place) = (&home.path, home.db());
+    let database = options::database();
+    let names = family_names(path, &place, &database)?;
+    let families = options::families(&Watermark::default(), &names);
+    let db = DB::open_cf_descriptors_read_only(&database, &place, families, false)
+        .map_err(|source| TableError::rocks(path, "opening", source))?;
+    let meta = Meta::of(&db, path)?;
+    meta.check(gate_name)?;
+    let cursors = meta.cursors()?;
+    Ok(Some(OldTable { db, cursors, path: path.clone() }))
+}
+
+/// A table that is only read: opening it changes none of its files.
+pub struct OldTable {
+    db: DB,
+    cursors: Cursors,
+    path: PathBuf,
+}
+
+impl OldTable {
+    /// How far it is.
+    pub fn cursors(&self) -> &Cursors {
+        &self.cursors
+    }
+
+    /// How many keys it knows that are live at the source time up to which `new` has read, and that `new`
+    /// does not know by the same action. `seen` is told now and then how many were looked at, and of how many or so.
+    pub fn keys_unknown_to(
+        &self,
+        new: &RocksTable,
+        seen: impl Fn(u64, u64),
+    ) -> Result<u64, TableError> {
+        let other = new.cursors()?;
+        let now_ns = other.ledger.source_time_max_ns;
+        let keys = family(&self.db, &self.path, KEYS)?;
+        let of = self.db.property_int_value_cf(keys, ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or(0);
+        let (mut looked_at, mut unknown) = (0, 0);
+        let mut live = Vec::with_capacity(COMPARED_AT_ONCE);
+        for record in self.records()? {
+            let (key, record) = record?;
+            looked_at += 1;
+            if record.expires_ns > now_ns {
+                live.push((key, record));
+            }
+            if live.len() == COMPARED_AT_ONCE {
+                unknown += self.unknown(new, &other, &live)?;
+                live.clear();
+                seen(looked_at, of.max(looked_at));
+            }
+        }
+        Ok(unknown + self.unknown(new, &other, &live)?)
+    }
+
+    fn unknown(
+        &self,
+        new: &RocksTable,
+        other: &Cursors,
+        live: &[(ActionKey, KeyRecord)],
+    ) -> Result<u64, TableError> {
+        let keys: Vec<_> = live.iter().map(|(key, _)| key).collect();
+        let found = new.load_many(&keys)?;
+        let stream = |cursors: &Cursors, record: &KeyRecord| {
+            cursors.inputs.get(record.stream as usize).map(|input| input.stream.clone())
+        };
+        let same = |old: &KeyRecord, new: &KeyRecord| {
+            (old.sequence, old.time_ns) == (new.sequence, new.time_ns)
+                && stream(&self.cursors, old) == stream(other, new)
+        };
+        let unknown = live.iter().zip(found).filter(|((_, old), found)| {
+            !found.as_ref().is_some_and(|found| same(old, found))
+        });
+        Ok(unknown.count() as u64)
+    }
+
+    fn records(
+        &self,
+    ) -> Result<impl Iterator<Item = Result<(ActionKey, KeyRecord), TableError>>, TableError> {
+        let keys = family(&self.db, &self.path, KEYS)?;
+        let damaged = |what: String| TableError::damaged(&self.path, what);
+        Ok(self.db.iterator_cf(keys, IteratorMode::Start).map(move |found| {
+            let read = found.map_err(|source| TableError::rocks(&self.path, "reading", source));
+            let (key, record) = read?;
+            let key = ActionKey::from_bytes(&key).map_err(|e| damaged(format!("a key: {e}")))?;
+            let record = KeyRecord::decode(&record);
+            Ok((key, record.map_err(|error| damaged(format!("a record: {error}")))?))
+        }))
+    }
+}
