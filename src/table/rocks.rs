@@ -14,7 +14,7 @@ use rocksdb::{
 use super::expiry::{Watermark, rewrite_is_due};
 use super::home::Home;
 use super::meta::{Meta, family};
-use super::options::{self, KEYS, META};
+use super::options::{self, KEYS, Logs, META};
 use super::{KeyTable, TableError, TableStats};
 use crate::gate::cursor::Cursors;
 use crate::gate::engine::Commit;
@@ -58,21 +58,15 @@ impl RocksTable {
         if !home.has_db()? {
             create(&home, gate_name)?;
         }
-        let watermark = Watermark::default();
-        let database = options::database();
-        let failed = |source| TableError::rocks(path, "opening", source);
-        let names = DB::list_cf(&database, home.db()).map_err(failed)?;
-        for name in [KEYS, META] {
-            if !names.iter().any(|found| found == name) {
-                let what = format!("its column family `{name}` is missing");
-                return Err(TableError::damaged(path, what));
-            }
+        let names = look(&home, gate_name)?;
+        if !home.has_log()? {
+            make_log(&home, &names)?;
         }
+        let watermark = Watermark::default();
+        let failed = |source| TableError::rocks(path, "opening", source);
+        let database = options::database(Logs::Chained).map_err(failed)?;
         let families = options::families(&watermark, &names);
         let db = DB::open_cf_descriptors(&database, home.db(), families).map_err(failed)?;
-        let meta = Meta::of(&db, path)?;
-        meta.check(gate_name)?;
-        meta.cursors()?;
         let interrupted = AtomicBool::new(false);
         Ok(Self { db, database, watermark, interrupted, poison: OnceLock::new(), home })
     }
@@ -174,15 +168,48 @@ impl fmt::Debug for RocksTable {
     }
 }
 
+/// Reads what is there: the names of its families, if it is a table of this gate, of a known format, whose
+/// positions can be read.
+///
+/// An opening that may write does so at once: it flushes the log, begins a new manifest, and removes the files
+/// that the manifest does not name. What is refused must stay as it is, so it is looked at first.
+fn look(home: &Home, gate_name: &str) -> Result<Vec<String>, TableError> {
+    let failed = |source| TableError::rocks(&home.path, "opening", source);
+    let logs = if home.has_log()? { Logs::Chained } else { Logs::Unchained };
+    let database = options::database(logs).map_err(failed)?;
+    let names = DB::list_cf(&database, home.db()).map_err(failed)?;
+    for name in [KEYS, META] {
+        if !names.iter().any(|found| found == name) {
+            let what = format!("its column family `{name}` is missing");
+            return Err(TableError::damaged(&home.path, what));
+        }
+    }
+    let families = options::families(&Watermark::default(), &names);
+    let db = DB::open_cf_descriptors_read_only(&database, home.db(), families, false);
+    let db = db.map_err(failed)?;
+    let meta = Meta::of(&db, &home.path)?;
+    meta.check(gate_name)?;
+    meta.cursors()?;
+    Ok(names)
+}
+
+/// A database without a log gets one, for the next opening to go by.
+fn make_log(home: &Home, names: &[String]) -> Result<(), TableError> {
+    let failed = |source| TableError::rocks(&home.path, "making a log", source);
+    let database = options::database(Logs::Unchained).map_err(failed)?;
+    let families = options::families(&Watermark::default(), names);
+    DB::open_cf_descriptors(&database, home.db(), families).map(drop).map_err(failed)
+}
+
 /// Makes a whole database beside its place, then puts it there: a crash leaves all of it or nothing.
 fn create(home: &Home, gate_name: &str) -> Result<(), TableError> {
     let new = home.new_db()?;
-    let mut database = options::database();
+    let failed = |source| TableError::rocks(&home.path, "making a new table", source);
+    let mut database = options::database(Logs::Chained).map_err(failed)?;
     database.create_if_missing(true);
     database.create_missing_column_families(true);
     let families = options::families(&Watermark::default(), &[]);
-    let db = DB::open_cf_descriptors(&database, &new, families)
-        .map_err(|source| TableError::rocks(&home.path, "making a new table", source))?;
+    let db = DB::open_cf_descriptors(&database, &new, families).map_err(failed)?;
     Meta::of(&db, &home.path)?.begin(gate_name)?;
     drop(db);
     home.adopt(&new)
