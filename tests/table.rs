@@ -1,143 +1,25 @@
 //! The key table on real RocksDB files: what it keeps, what it refuses, and what a crash or a collection
 //! must not change.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+#[path = "support/numbered.rs"]
+mod numbered;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use oncegate::gate::cursor::{Cursors, InForce, InputCursor, LedgerCursor};
+use numbered::{
+    assert_agrees, commit, copy, cursors, files, key, load, open, put_raw, record, refusal,
+};
+use oncegate::gate::cursor::Cursors;
 use oncegate::gate::digest::{Digest, Form};
 use oncegate::gate::engine::Commit;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::{KeyRecord, RunState};
-use oncegate::gate::rules::RulesFingerprint;
 use oncegate::table::{KeyTable, MemoryTable, RocksTable, TableError, instance_id};
 use proptest::prelude::*;
 use tempfile::TempDir;
-
-const GATE: &str = "orders";
-const WINDOW_NS: i64 = 1_000;
-
-fn open(path: &Path) -> RocksTable {
-    RocksTable::open(path, GATE).unwrap()
-}
-
-fn refusal(path: &Path) -> TableError {
-    RocksTable::open(path, GATE).unwrap_err()
-}
-
-fn key(n: u64) -> ActionKey {
-    ActionKey::new(&["tenant"], &format!("key-{n}"))
-}
-
-/// The record of the n-th key of a ledger that holds an accepted entry a position.
-fn record(n: u64) -> KeyRecord {
-    let time_ns = n as i64 * 10;
-    KeyRecord {
-        digest: Digest { form: Form::Json, hash: u128::from(n) << 64 | 5 },
-        rules: 0,
-        stream: 0,
-        sequence: n,
-        time_ns,
-        expires_ns: time_ns + WINDOW_NS,
-        ledger_sequence: n,
-        state: RunState::Pending,
-    }
-}
-
-fn cursors(ledger_sequence: u64) -> Cursors {
-    let time_ns = ledger_sequence as i64 * 10;
-    Cursors {
-        ledger: LedgerCursor {
-            sequence: ledger_sequence,
-            fingerprint: ledger_sequence * 31,
-            anchor: None,
-            source_time_max_ns: time_ns,
-        },
-        inputs: vec![InputCursor {
-            stream: "ACTIONS".into(),
-            sequence: ledger_sequence,
-            time_ns,
-            created_ns: 1,
-        }],
-        rules: vec![RulesFingerprint(9)],
-        in_force: Some(InForce { window_ns: WINDOW_NS, rules: 0 }),
-        filling: None,
-    }
-}
-
-/// Ledger positions `first..=last`, each with its key.
-fn commit(first: u64, last: u64) -> Commit {
-    Commit { puts: (first..=last).map(|n| (key(n), record(n))).collect(), cursors: cursors(last) }
-}
-
-fn load(table: &dyn KeyTable, numbers: impl IntoIterator<Item = u64>) -> Vec<Option<KeyRecord>> {
-    let keys: Vec<_> = numbers.into_iter().map(key).collect();
-    table.load_many(&keys.iter().collect::<Vec<_>>()).unwrap()
-}
-
-/// Every key up to the position is there, none above it; says the position.
-fn assert_agrees(table: &RocksTable, up_to: u64) -> u64 {
-    let position = table.cursors().unwrap().ledger.sequence;
-    assert!(position <= up_to, "position {position} was never committed");
-    assert_eq!(
-        table.cursors().unwrap(),
-        if position == 0 { Cursors::default() } else { cursors(position) }
-    );
-    for (n, found) in (1..=up_to).zip(load(table, 1..=up_to)) {
-        assert_eq!(found, (n <= position).then(|| record(n)), "key {n} at position {position}");
-    }
-    position
-}
-
-fn copy(from: &Path) -> TempDir {
-    fn all(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-            let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                all(&entry.path(), &to);
-            } else {
-                fs::copy(entry.path(), to).unwrap();
-            }
-        }
-    }
-    let to = TempDir::new().unwrap();
-    all(from, to.path());
-    to
-}
-
-/// RocksDB's files of this kind, by the start or the end of their names.
-fn files(table: &Path, kind: &str) -> Vec<PathBuf> {
-    let named = |path: &PathBuf| {
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        name.starts_with(kind) || name.ends_with(kind)
-    };
-    let mut files: Vec<_> =
-        fs::read_dir(table.join("db")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(named);
-    files.sort();
-    assert!(!files.is_empty(), "no {kind} in {}", table.display());
-    files
-}
-
-fn flip(file: &Path, at: usize) {
-    let mut bytes = fs::read(file).unwrap();
-    bytes[at] ^= 0x5A;
-    fs::write(file, bytes).unwrap();
-}
-
-/// Writes behind the table's back.
-fn put_raw(table: &Path, family: &str, key: &[u8], value: Option<&[u8]>) {
-    let options = rocksdb::Options::default();
-    let db = rocksdb::DB::open_cf(&options, table.join("db"), ["keys", "meta"]).unwrap();
-    let family = db.cf_handle(family).unwrap();
-    match value {
-        Some(value) => db.put_cf(family, key, value).unwrap(),
-        None => db.delete_cf(family, key).unwrap(),
-    }
-}
 
 // ---- What it keeps
 
@@ -352,21 +234,6 @@ fn a_format_with_more_families_is_newer_not_damaged() {
 }
 
 #[test]
-fn a_part_of_a_database_is_damage_not_a_beginning() {
-    for kind in ["CURRENT", "MANIFEST-", ".sst"] {
-        let dir = TempDir::new().unwrap();
-        let table = open(dir.path());
-        table.commit(&commit(1, 3)).unwrap();
-        table.flush().unwrap();
-        drop(table);
-        files(dir.path(), kind).iter().for_each(|file| fs::remove_file(file).unwrap());
-        let refused = refusal(dir.path());
-        assert!(matches!(refused, TableError::Damaged { .. }), "{kind}: {refused}");
-        assert!(matches!(refusal(dir.path()), TableError::Damaged { .. }), "{kind}, asked again");
-    }
-}
-
-#[test]
 fn a_crash_while_making_the_table_leaves_no_trace() {
     let dir = TempDir::new().unwrap();
     fs::create_dir_all(dir.path().join("db")).unwrap();
@@ -376,46 +243,6 @@ fn a_crash_while_making_the_table_leaves_no_trace() {
     table.commit(&commit(1, 3)).unwrap();
     assert_eq!(assert_agrees(&table, 5), 3);
     assert!(!dir.path().join("db.new").exists());
-}
-
-#[test]
-fn flipped_bytes_are_damage_or_harmless_never_another_answer() {
-    let dir = TempDir::new().unwrap();
-    let table = open(dir.path());
-    table.commit(&commit(1, 200)).unwrap();
-    table.flush().unwrap();
-    drop(table);
-    let mut damaged = 0;
-    for kind in [".sst", "CURRENT", "MANIFEST-"] {
-        for file in files(dir.path(), kind) {
-            let name = file.file_name().unwrap();
-            let length = fs::metadata(&file).unwrap().len() as usize;
-            for at in (0..length).step_by((length / 12).max(1)) {
-                let copy = copy(dir.path());
-                flip(&copy.path().join("db").join(name), at);
-                damaged += u32::from(flipped_is_told(copy.path(), &format!("{name:?} at {at}")));
-            }
-        }
-    }
-    assert!(damaged > 20, "the flips hit something: {damaged}");
-}
-
-/// Whether the damage was found; if it was not, the answers are those of some earlier position.
-fn flipped_is_told(table: &Path, place: &str) -> bool {
-    let table = match RocksTable::open(table, GATE) {
-        Ok(table) => table,
-        Err(TableError::Damaged { .. } | TableError::Storage { .. }) => return true,
-        Err(other) => panic!("{place}: {other}"),
-    };
-    let keys: Vec<_> = (1..=210).map(key).collect();
-    match table.load_many(&keys.iter().collect::<Vec<_>>()) {
-        Ok(_) => {
-            assert_agrees(&table, 200);
-            false
-        }
-        Err(TableError::Damaged { .. } | TableError::Storage { .. }) => true,
-        Err(other) => panic!("{place}: {other}"),
-    }
 }
 
 #[test]

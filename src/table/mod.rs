@@ -7,11 +7,12 @@
 //!
 //! In reading order: this file (the trait, its errors), [`memory`] (the twin for tests and the
 //! simulator), [`rocks`] (the real one), `options` (RocksDB's settings, and why), `home` (the files
-//! around RocksDB), `meta` (format, owner, positions), `expiry` (when the space of a dead key is freed),
+//! around RocksDB), `meta` (format, owner, positions), `look` (reading without changing), `expiry` (when the space of a dead key is freed),
 //! [`rebuild`] (a new table in the place of the old one).
 
 mod expiry;
 mod home;
+mod look;
 pub mod memory;
 mod meta;
 mod options;
@@ -78,9 +79,10 @@ pub enum TableError {
     },
     /// What is there is not what was written.
     #[error(
-        "the key table in {path} is damaged ({what}). Nothing was changed. Check the disk, then restore \
-         the directory from a backup, or move it away: the table is then filled from the ledger, if \
-         the ledger still holds a whole window"
+        "the key table in {path} is damaged ({what}). Nothing in it was replaced: a table that lacks keys would \
+         forward actions a second time. Check the disk. Then `oncegate rebuild` makes a new table from the \
+         ledger and keeps this one aside; or move this one away and fill the directory from a backup with \
+         `oncegate restore DIR`"
     )]
     Damaged {
         /// Directory of the table.
@@ -90,8 +92,8 @@ pub enum TableError {
     },
     /// A later oncegate wrote it.
     #[error(
-        "the key table in {path} has format {found}, this oncegate knows formats up to {known}: run the \
-         version that wrote it, or a later one"
+        "the key table in {path} has format {found}, this oncegate knows formats up to {known}. Nothing was \
+         changed: run the version that wrote it, or a later one"
     )]
     NewerFormat {
         /// Directory of the table.
@@ -103,8 +105,8 @@ pub enum TableError {
     },
     /// It belongs to a gate of another name.
     #[error(
-        "the key table in {path} belongs to the gate {found:?}, not to {wanted:?}: correct `name` or \
-         `table.path`"
+        "the key table in {path} belongs to the gate {found:?}, not to {wanted:?}. Nothing was changed: \
+         correct `name` or `table.path`"
     )]
     OtherGate {
         /// Directory of the table.
@@ -116,8 +118,10 @@ pub enum TableError {
     },
     /// RocksDB could not do it.
     #[error(
-        "the key table at {path}: {doing} failed: {cause}. Check disk space, permissions and the \
-         disk, then start again"
+        "the key table at {path}: {doing} failed: {cause}. If the disk is full, make room; else check \
+         permissions and the disk. Then start again: what the table lacks is read from the ledger. If it can't \
+         be opened then, `oncegate rebuild` makes a new one from the ledger, and `oncegate restore DIR` one \
+         from a backup"
     )]
     Storage {
         /// Directory of the table.
@@ -129,8 +133,8 @@ pub enum TableError {
     },
     /// A file or directory beside RocksDB could not be used.
     #[error(
-        "the key table at {path}: {doing} failed: {cause}. Check `table.path`, its permissions and the disk, then \
-         start again"
+        "the key table at {path}: {doing} failed: {cause}. Check `table.path`, its permissions, and that \
+         the disk is neither full nor read-only; then start again"
     )]
     Io {
         /// File or directory.

@@ -40,9 +40,23 @@ const FILE_BYTES: u64 = 128 * MIB as u64;
 /// Files held open; most systems allow a process 1024.
 const OPEN_FILES_MAX: i32 = 512;
 
+/// Whether each log says what the log before it held, and an opening goes by that.
+///
+/// A full write buffer is flushed in the background while the next log is written. If the process ends before
+/// the flush does, both logs count; and where the first one is lost, or ends early at a place that looks like
+/// an end, the second must not be read: keys below the table's position would be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Logs {
+    Chained,
+    /// For a database without any log, which RocksDB would refuse: a copy that was made after a flush has none.
+    Unchained,
+}
+
 /// The settings of the whole database. Keep them as long as it is open: its counters live there.
-pub(super) fn database() -> Options {
-    let mut options = Options::default();
+pub(super) fn database(logs: Logs) -> Result<Options, rocksdb::Error> {
+    let chained = format!("track_and_verify_wals={}", logs == Logs::Chained);
+    // First: what it returns would not keep alive the buffers and caches that were set before.
+    let mut options = Options::default().get_options_from_string(chained)?;
     // Keys and positions reach the disk together, so that the table never leads itself.
     options.set_atomic_flush(true);
     // The log is kept, without fsync: it saves the replay of up to 200 MB of ledger after a crash. Where
@@ -63,7 +77,7 @@ pub(super) fn database() -> Options {
     // Plain counters only; timers and histograms cost.
     options.enable_statistics();
     options.set_statistics_level(StatsLevel::ExceptHistogramOrTimers);
-    options
+    Ok(options)
 }
 
 /// A flush and a compaction at once, and a little more where there are cores to spare.
@@ -73,11 +87,11 @@ fn background_jobs() -> i32 {
 
 /// The same for a table that is only written, front to back, and read by nobody until it is flushed:
 /// [`filling`] for its keys.
-pub(super) fn filling_database() -> Options {
-    let mut options = database();
+pub(super) fn filling_database() -> Result<Options, rocksdb::Error> {
+    let mut options = database(Logs::Chained)?;
     // A memtable that is a plain list takes one writer.
     options.set_allow_concurrent_memtable_write(false);
-    options
+    Ok(options)
 }
 
 /// Every family with its settings; `others` are families that a later format may have added.

@@ -3,14 +3,14 @@
 
 use std::path::{Path, PathBuf};
 
+use rocksdb::IteratorMode;
 use rocksdb::properties::ESTIMATE_NUM_KEYS;
-use rocksdb::{DB, IteratorMode};
 
-use super::expiry::Watermark;
 use super::home::Home;
-use super::meta::{Meta, family};
-use super::options::{self, KEYS};
-use super::rocks::{RocksTable, family_names};
+use super::look::Looked;
+use super::meta::family;
+use super::options::KEYS;
+use super::rocks::RocksTable;
 use super::{KeyTable, TableError};
 use crate::gate::cursor::Cursors;
 use crate::gate::key::ActionKey;
@@ -36,9 +36,14 @@ pub enum Old {
 /// or of a newer format.
 pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableError> {
     let home = Home::take(path)?;
-    let old = match look(&home, gate_name) {
-        Ok(Some(table)) => Old::Readable(table),
+    let looked = match home.has_db() {
+        Ok(false) => Ok(None),
+        Ok(true) => Looked::at(&home, gate_name).map(Some),
+        Err(error) => Err(error),
+    };
+    let old = match looked {
         Ok(None) => Old::Absent,
+        Ok(Some(looked)) => Old::Readable(OldTable(looked)),
         Err(error @ (TableError::Damaged { .. } | TableError::Storage { .. })) => {
             Old::Damaged(error)
         }
@@ -57,33 +62,13 @@ pub fn discard(new: RocksTable) -> Result<(), TableError> {
     new.discard()
 }
 
-fn look(home: &Home, gate_name: &str) -> Result<Option<OldTable>, TableError> {
-    if !home.has_db()? {
-        return Ok(None);
-    }
-    let (path, place) = (&home.path, home.db());
-    let database = options::database();
-    let names = family_names(path, &place, &database)?;
-    let families = options::families(&Watermark::default(), &names);
-    let db = DB::open_cf_descriptors_read_only(&database, &place, families, false)
-        .map_err(|source| TableError::rocks(path, "opening", source))?;
-    let meta = Meta::of(&db, path)?;
-    meta.check(gate_name)?;
-    let cursors = meta.cursors()?;
-    Ok(Some(OldTable { db, cursors, path: path.clone() }))
-}
-
 /// A table that is only read: opening it changes none of its files.
-pub struct OldTable {
-    db: DB,
-    cursors: Cursors,
-    path: PathBuf,
-}
+pub struct OldTable(Looked);
 
 impl OldTable {
     /// How far it is.
     pub fn cursors(&self) -> &Cursors {
-        &self.cursors
+        &self.0.cursors
     }
 
     /// How many keys it knows that are live at the source time up to which `new` has read, and that `new`
@@ -95,8 +80,9 @@ impl OldTable {
     ) -> Result<u64, TableError> {
         let other = new.cursors()?;
         let now_ns = other.ledger.source_time_max_ns;
-        let keys = family(&self.db, &self.path, KEYS)?;
-        let of = self.db.property_int_value_cf(keys, ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or(0);
+        let keys = family(&self.0.db, &self.0.path, KEYS)?;
+        let of =
+            self.0.db.property_int_value_cf(keys, ESTIMATE_NUM_KEYS).ok().flatten().unwrap_or(0);
         let (mut looked_at, mut unknown) = (0, 0);
         let mut live = Vec::with_capacity(COMPARED_AT_ONCE);
         for record in self.records()? {
@@ -127,21 +113,22 @@ impl OldTable {
         };
         let same = |old: &KeyRecord, new: &KeyRecord| {
             (old.sequence, old.time_ns) == (new.sequence, new.time_ns)
-                && stream(&self.cursors, old) == stream(other, new)
+                && stream(&self.0.cursors, old) == stream(other, new)
         };
-        let unknown = live.iter().zip(found).filter(|((_, old), found)| {
-            !found.as_ref().is_some_and(|found| same(old, found))
-        });
+        let unknown = live
+            .iter()
+            .zip(found)
+            .filter(|((_, old), found)| !found.as_ref().is_some_and(|found| same(old, found)));
         Ok(unknown.count() as u64)
     }
 
     fn records(
         &self,
     ) -> Result<impl Iterator<Item = Result<(ActionKey, KeyRecord), TableError>>, TableError> {
-        let keys = family(&self.db, &self.path, KEYS)?;
-        let damaged = |what: String| TableError::damaged(&self.path, what);
-        Ok(self.db.iterator_cf(keys, IteratorMode::Start).map(move |found| {
-            let read = found.map_err(|source| TableError::rocks(&self.path, "reading", source));
+        let keys = family(&self.0.db, &self.0.path, KEYS)?;
+        let damaged = |what: String| TableError::damaged(&self.0.path, what);
+        Ok(self.0.db.iterator_cf(keys, IteratorMode::Start).map(move |found| {
+            let read = found.map_err(|source| TableError::rocks(&self.0.path, "reading", source));
             let (key, record) = read?;
             let key = ActionKey::from_bytes(&key).map_err(|e| damaged(format!("a key: {e}")))?;
             let record = KeyRecord::decode(&record);

@@ -13,8 +13,9 @@ use rocksdb::{
 
 use super::expiry::{Watermark, rewrite_is_due};
 use super::home::{Home, bytes_in};
+use super::look::Looked;
 use super::meta::{Meta, family};
-use super::options::{self, KEYS, META};
+use super::options::{self, KEYS, Logs, META};
 use super::{KeyTable, TableError, TableStats};
 use crate::gate::cursor::Cursors;
 use crate::gate::engine::Commit;
@@ -63,16 +64,17 @@ impl RocksTable {
             make(&home, &new, gate_name)?;
             home.adopt(&new)?;
         }
+        // What is refused must stay as it is.
+        let names = Looked::at(&home, gate_name)?.families;
+        if !home.has_log()? {
+            make_log(&home, &names)?;
+        }
         let place = home.db();
         let watermark = Watermark::default();
-        let database = options::database();
-        let names = family_names(path, &place, &database)?;
+        let failed = |source| TableError::rocks(path, "opening", source);
+        let database = options::database(Logs::Chained).map_err(failed)?;
         let families = options::families(&watermark, &names);
-        let db = DB::open_cf_descriptors(&database, &place, families)
-            .map_err(|source| TableError::rocks(path, "opening", source))?;
-        let meta = Meta::of(&db, path)?;
-        meta.check(gate_name)?;
-        meta.cursors()?;
+        let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let writing = WriteOptions::default();
         Ok(Self::of(home, place, database, db, watermark, writing))
@@ -86,10 +88,10 @@ impl RocksTable {
         make(&home, &place, gate_name)?;
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
-        let database = options::filling_database();
+        let failed = |source| TableError::rocks(&home.path, "opening", source);
+        let database = options::filling_database().map_err(failed)?;
         let families = options::filling_families();
-        let db = DB::open_cf_descriptors(&database, &place, families)
-            .map_err(|source| TableError::rocks(&home.path, "opening", source))?;
+        let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
         Ok(Self::of(home, place, database, db, Watermark::default(), writing))
     }
 
@@ -217,32 +219,23 @@ impl fmt::Debug for RocksTable {
     }
 }
 
+/// A database without a log gets one, for the next opening to go by.
+fn make_log(home: &Home, names: &[String]) -> Result<(), TableError> {
+    let failed = |source| TableError::rocks(&home.path, "making a log", source);
+    let database = options::database(Logs::Unchained).map_err(failed)?;
+    let families = options::families(&Watermark::default(), names);
+    DB::open_cf_descriptors(&database, home.db(), families).map(drop).map_err(failed)
+}
+
 /// Makes a whole database beside its place: a crash leaves all of it or nothing.
 fn make(home: &Home, new: &Path, gate_name: &str) -> Result<(), TableError> {
-    let mut database = options::database();
+    let failed = |source| TableError::rocks(&home.path, "making a new table", source);
+    let mut database = options::database(Logs::Chained).map_err(failed)?;
     database.create_if_missing(true);
     database.create_missing_column_families(true);
     let families = options::families(&Watermark::default(), &[]);
-    let db = DB::open_cf_descriptors(&database, new, families)
-        .map_err(|source| TableError::rocks(&home.path, "making a new table", source))?;
+    let db = DB::open_cf_descriptors(&database, new, families).map_err(failed)?;
     Meta::of(&db, &home.path)?.begin(gate_name)
-}
-
-/// Of the table in `path`, whose files are in `place`.
-pub(super) fn family_names(
-    path: &Path,
-    place: &Path,
-    database: &Options,
-) -> Result<Vec<String>, TableError> {
-    let names = DB::list_cf(database, place)
-        .map_err(|source| TableError::rocks(path, "opening", source))?;
-    for name in [KEYS, META] {
-        if !names.iter().any(|found| found == name) {
-            let what = format!("its column family `{name}` is missing");
-            return Err(TableError::damaged(path, what));
-        }
-    }
-    Ok(names)
 }
 
 impl KeyTable for RocksTable {
