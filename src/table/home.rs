@@ -6,6 +6,7 @@
 //! | `instance`      | who this instance is: a UUID and a line feed; lives as long as the data  |
 //! | `db/`           | RocksDB's files; whole from its first moment                             |
 //! | `db.new/`       | a database that is not finished yet; thrown away at the next opening     |
+//! | `control.sock`  | where the running worker takes requests; nothing of the table            |
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::TableError;
 
-const LOCK: &str = "LOCK.oncegate";
+pub(super) const LOCK: &str = "LOCK.oncegate";
 const INSTANCE: &str = "instance";
 const DB: &str = "db";
 const NEW_DB: &str = "db.new";
@@ -119,7 +120,7 @@ pub fn instance_id(path: &Path) -> Result<Uuid, TableError> {
 }
 
 /// After a crash there is the whole file or none.
-fn write_atomically(directory: &Path, at: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write_atomically(directory: &Path, at: &Path, content: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let temporary = at.with_extension("new");
     let mut file = File::create(&temporary)?;

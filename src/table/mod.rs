@@ -7,8 +7,10 @@
 //!
 //! In reading order: this file (the trait, its errors), [`memory`] (the twin for tests and the
 //! simulator), [`rocks`] (the real one), `options` (RocksDB's settings, and why), `home` (the files
-//! around RocksDB), `meta` (format, owner, positions), `expiry` (when the space of a dead key is freed).
+//! around RocksDB), `meta` (format, owner, positions), `expiry` (when the space of a dead key is freed),
+//! [`backup`] (copies to restore it from).
 
+pub mod backup;
 mod expiry;
 mod home;
 pub mod memory;
@@ -71,6 +73,12 @@ pub enum TableError {
          a directory of its own (`table.path`)"
     )]
     InUse {
+        /// Directory of the table.
+        path: PathBuf,
+    },
+    /// There is none, where one is needed.
+    #[error("there is no key table in {path}: correct `table.path`")]
+    Missing {
         /// Directory of the table.
         path: PathBuf,
     },

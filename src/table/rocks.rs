@@ -58,23 +58,27 @@ impl RocksTable {
         if !home.has_db()? {
             create(&home, gate_name)?;
         }
-        let watermark = Watermark::default();
-        let database = options::database();
-        let failed = |source| TableError::rocks(path, "opening", source);
-        let names = DB::list_cf(&database, home.db()).map_err(failed)?;
-        for name in [KEYS, META] {
-            if !names.iter().any(|found| found == name) {
-                let what = format!("its column family `{name}` is missing");
-                return Err(TableError::damaged(path, what));
-            }
+        Self::open_in(home, gate_name)
+    }
+
+    /// The same for a table that must be there: makes nothing.
+    pub fn open_existing(path: &Path, gate_name: &str) -> Result<Self, TableError> {
+        let missing = || TableError::Missing { path: path.to_owned() };
+        if !path.is_dir() {
+            return Err(missing());
         }
-        let families = options::families(&watermark, &names);
-        let db = DB::open_cf_descriptors(&database, home.db(), families).map_err(failed)?;
-        let meta = Meta::of(&db, path)?;
-        meta.check(gate_name)?;
-        meta.cursors()?;
+        let home = Home::take(path)?;
+        match home.has_db()? {
+            true => Self::open_in(home, gate_name),
+            false => Err(missing()),
+        }
+    }
+
+    fn open_in(home: Home, gate_name: &str) -> Result<Self, TableError> {
+        let Database { db, options, watermark } =
+            Database::open(&home.db(), &home.path, gate_name)?;
         let interrupted = AtomicBool::new(false);
-        Ok(Self { db, database, watermark, interrupted, poison: OnceLock::new(), home })
+        Ok(Self { db, database: options, watermark, interrupted, poison: OnceLock::new(), home })
     }
 
     /// The table's directory.
@@ -134,6 +138,11 @@ impl RocksTable {
         Ok(!self.interrupted.load(Ordering::Acquire))
     }
 
+    /// For a backup.
+    pub(super) fn db(&self) -> &DB {
+        &self.db
+    }
+
     fn meta(&self) -> Result<Meta<'_>, TableError> {
         Meta::of(&self.db, self.path())
     }
@@ -165,6 +174,37 @@ impl RocksTable {
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let written = self.db.write_opt(batch, &WriteOptions::default());
         written.map_err(|source| self.failed("committing", source))
+    }
+}
+
+/// RocksDB's files, open, with what must stay as long as they are.
+pub(super) struct Database {
+    // In the order in which they must go.
+    pub(super) db: DB,
+    options: Options,
+    watermark: Watermark,
+}
+
+impl Database {
+    /// Opens the database in `at` and makes sure that it is a table, of this gate, of a known format and
+    /// with positions that can be read. `path` is what errors name.
+    pub(super) fn open(at: &Path, path: &Path, gate_name: &str) -> Result<Self, TableError> {
+        let watermark = Watermark::default();
+        let options = options::database();
+        let failed = |source| TableError::rocks(path, "opening", source);
+        let names = DB::list_cf(&options, at).map_err(failed)?;
+        for name in [KEYS, META] {
+            if !names.iter().any(|found| found == name) {
+                let what = format!("its column family `{name}` is missing");
+                return Err(TableError::damaged(path, what));
+            }
+        }
+        let families = options::families(&watermark, &names);
+        let db = DB::open_cf_descriptors(&options, at, families).map_err(failed)?;
+        let meta = Meta::of(&db, path)?;
+        meta.check(gate_name)?;
+        meta.cursors()?;
+        Ok(Self { db, options, watermark })
     }
 }
 
