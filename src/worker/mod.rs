@@ -4,12 +4,16 @@
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys),
-//! [`kill`] (where tests end it).
+//! [`backup`] (copies of the table), [`control`] (what commands ask of a running worker), [`identity`] (whether
+//! a table at rest fits the ledger), [`kill`] (where tests end it).
 
-mod clock;
+mod backup;
+pub mod clock;
 mod committer;
+pub mod control;
 mod holding;
 mod housekeeping;
+pub mod identity;
 mod input;
 pub mod kill;
 mod pump;
@@ -22,6 +26,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
+
+use backup::BackupMaker;
 
 use crate::config::{Compare, Config, MissingKey};
 use crate::gate::rules::{RuleTexts, Rules};
@@ -154,6 +160,10 @@ pub async fn run(
     let tidying = CancellationToken::new();
     let window = worker.config.retention.window;
     let tidy = housekeeping::start(worker.table.clone(), window, tidying.clone());
+    let backups =
+        BackupMaker::new(worker.table.clone(), &worker.config.name, worker.metrics.clone());
+    control::start(worker.table.path(), backups.clone(), tidying.clone());
+    let scheduled = backups.clone().schedule(worker.config.backup.clone(), tidying.clone());
     let ended = worker.live().await;
     if let Err(error) = &ended {
         worker.health.set(Status::Failed(format!("{error:#}")));
@@ -163,6 +173,8 @@ pub async fn run(
     let flushed = worker.table.flush();
     around.done();
     tidying.cancel();
+    backups.finish().await;
+    scheduled.abort();
     tidy.await.ok();
     // What ended the worker says more than what it left behind.
     ended.and_then(|()| Ok(flushed?))

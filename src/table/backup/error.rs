@@ -18,7 +18,9 @@ pub enum BackupError {
         path: PathBuf,
     },
     /// There is no directory.
-    #[error("there are no backups in {path}: it is not there, or `oncegate backup` has not made it")]
+    #[error(
+        "there are no backups in {path}: it is not there, or `oncegate backup` has not made it"
+    )]
     NotThere {
         /// The directory.
         path: PathBuf,
@@ -108,7 +110,9 @@ pub enum BackupError {
         cause: rocksdb::Error,
     },
     /// A file or directory could not be used.
-    #[error("{doing} at {path} failed: {cause}. Check disk space, permissions and the disk, then try again")]
+    #[error(
+        "{doing} at {path} failed: {cause}. Check disk space, permissions and the disk, then try again"
+    )]
     Io {
         /// File or directory.
         path: PathBuf,

@@ -176,8 +176,7 @@ impl Backups {
             self.place.drop_note(*id)?;
         }
         let dropped = self.engine.purge_old_backups(keep);
-        let failed =
-            |cause| BackupError::storage(&self.place.path, "dropping old backups", cause);
+        let failed = |cause| BackupError::storage(&self.place.path, "dropping old backups", cause);
         dropped.map_err(failed)?;
         Ok(old)
     }
@@ -192,7 +191,9 @@ impl Backups {
             return Err(BackupError::Empty { path: path() });
         };
         if damaged.contains(&id) {
-            return Err(self.place.damaged(id, "its list of files can't be read, or one is missing"));
+            return Err(self
+                .place
+                .damaged(id, "its list of files can't be read, or one is missing"));
         }
         let found = backups.into_iter().find(|backup| backup.id == id);
         found.ok_or_else(|| BackupError::NoSuch { path: path(), id })

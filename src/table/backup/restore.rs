@@ -70,7 +70,7 @@ impl Backups {
 
 impl Restored {
     /// The copy becomes the table, in one step.
-    pub fn adopt(self) -> Result<(), TableError> {
+    pub fn adopt(&self) -> Result<(), TableError> {
         self.home.adopt(&self.new)
     }
 }

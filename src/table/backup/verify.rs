@@ -24,7 +24,8 @@ impl Backups {
         }
         for (name, wanted) in files {
             let found = checksum(&path.join(name));
-            let found = found.map_err(|cause| self.place.damaged(id, format!("{name}: {cause}")))?;
+            let found =
+                found.map_err(|cause| self.place.damaged(id, format!("{name}: {cause}")))?;
             if found != wanted {
                 let what = format!("{name} has another checksum than when it was written");
                 return Err(self.place.damaged(id, what));
