@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{connect, say};
 use crate::config::Config;
+use crate::gate::engine::recovery::Refusal;
 use crate::gate::source::rfc3339;
 use crate::nats::connect::Connection;
 use crate::table::backup::{Backups, Restored};
@@ -62,14 +63,23 @@ impl Restore {
         let at = cursors.ledger.sequence;
         identity::ledger_end(connection, config, cursors).await.map_err(|refusal| {
             let (id, ledger) = (restored.backup.id, config.ledger_stream());
-            let directory = self.directory.display();
             anyhow::anyhow!(
-                "backup {id}, which stands at ledger sequence {at}, does not go with the ledger stream \
-                 {ledger}: {refusal:#} Nothing was restored. Another backup may fit (`oncegate backup \
-                 {directory} --list`), or an empty table: `oncegate run` fills it, if the ledger still \
-                 holds a whole window."
+                "backup {id}, which stands at ledger sequence {at}, was not restored: (ledger stream \
+                 {ledger}) {refusal:#}{}",
+                self.way_out(&refusal)
             )
         })
+    }
+
+    fn way_out(&self, refusal: &anyhow::Error) -> String {
+        match refusal.downcast_ref() {
+            Some(Refusal::EntriesMissing { .. }) => format!(
+                " A later backup may fit (`oncegate backup {} --list`), or an empty table: `oncegate run` \
+                 fills it, if the ledger still holds a whole window.",
+                self.directory.display()
+            ),
+            _ => String::new(),
+        }
     }
 
     fn report(

@@ -14,7 +14,7 @@ use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::backup::BackupMaker;
 use crate::table::backup::Made;
@@ -49,23 +49,40 @@ pub enum Answer {
     Failed(String),
 }
 
-/// Takes requests to a worker whose table is in `table`, until `stop`. One of a worker that died is replaced:
-/// call it only while the table is open, whose lock keeps a second one out.
+/// The socket; nobody is attended to, and it is gone, once this is dropped.
+pub struct Socket {
+    directory: File,
+    _serving: DropGuard,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        fs::remove_file(place(&self.directory, SOCKET)).ok();
+    }
+}
+
+/// Takes requests to a worker whose table is in `table`. The socket of one that died is replaced: call it
+/// only while the table is open, whose lock keeps a second one out.
 ///
 /// Without a socket the gate works as well, so that a failure is logged and no more.
-pub fn start(table: &Path, backups: BackupMaker, stop: CancellationToken) {
+pub fn start(table: &Path, backups: BackupMaker) -> Option<Socket> {
     match listen(table) {
         Ok((directory, listener)) => {
+            let stop = CancellationToken::new();
+            let until = stop.clone();
             tokio::spawn(async move {
-                stop.run_until_cancelled(serve(&listener, &backups)).await;
-                fs::remove_file(place(&directory, SOCKET)).ok();
+                until.run_until_cancelled(serve(&listener, &backups)).await;
             });
+            Some(Socket { directory, _serving: stop.drop_guard() })
         }
-        Err(error) => tracing::warn!(
-            %error,
-            "no socket for `oncegate backup` in the table's directory: while the worker runs, backups are \
-             made only by the settings [backup]"
-        ),
+        Err(error) => {
+            tracing::warn!(
+                %error,
+                "no socket for `oncegate backup` in the table's directory: while the worker runs, backups \
+                 are made only by the settings [backup]"
+            );
+            None
+        }
     }
 }
 

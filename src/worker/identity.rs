@@ -25,7 +25,7 @@ pub async fn ledger_end(
         let answer = match ask {
             Ask::LedgerState => {
                 let info = setup::stream_info(connection, &ledger).await?;
-                let none = || anyhow::anyhow!("there is no ledger stream {ledger}");
+                let none = || anyhow::anyhow!("there is no such stream");
                 let state = info.ok_or_else(none)?.state;
                 end = state.last_seq;
                 Answer::LedgerState { first: state.first_seq.max(1), last: end }

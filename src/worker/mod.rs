@@ -162,7 +162,7 @@ pub async fn run(
     let tidy = housekeeping::start(worker.table.clone(), window, tidying.clone());
     let backups =
         BackupMaker::new(worker.table.clone(), &worker.config.name, worker.metrics.clone());
-    control::start(worker.table.path(), backups.clone(), tidying.clone());
+    let socket = control::start(worker.table.path(), backups.clone());
     let scheduled = backups.clone().schedule(worker.config.backup.clone(), tidying.clone());
     let ended = worker.live().await;
     if let Err(error) = &ended {
@@ -174,6 +174,7 @@ pub async fn run(
     around.done();
     tidying.cancel();
     backups.finish().await;
+    drop(socket);
     scheduled.abort();
     tidy.await.ok();
     // What ended the worker says more than what it left behind.

@@ -47,6 +47,7 @@ fn a_ledger_shorter_than_the_window_is_enough_with_a_backup() {
     let restored = restore(&world.gate);
     assert_eq!(restored["entries_to_replay"], 50);
     world.gate.start();
+    world.settle();
     let before = ledger::read_all(&mut world.client, "ONCEGATE").len();
     world.publish_all(&payments(0..150));
     world.settle();
@@ -63,7 +64,7 @@ fn a_ledger_that_does_not_reach_back_to_the_backup() {
     refused(
         &world.gate,
         &["restore", BACKUPS],
-        &["lost entries 102..=", "nothing was restored", "--list", "oncegate run"],
+        &["lost entries 102..=", "was not restored", "--list", "oncegate run"],
     );
     // The gate itself says so too.
     json(&world.gate, &["restore", BACKUPS, "--offline"]);
@@ -80,13 +81,13 @@ fn a_ledger_that_is_another() {
     refused(
         &world.gate,
         &arguments,
-        &["there is no ledger stream ONCEGATE", "nothing was restored"],
+        &["(ledger stream ONCEGATE) there is no such stream", "was not restored"],
     );
     streams::create(&mut world.client, &info["config"]);
-    refused(&world.gate, &arguments, &["the ledger went back", "nothing was restored"]);
+    refused(&world.gate, &arguments, &["the ledger went back", "was not restored"]);
     let filler = Outgoing::new("oncegate.accepted.x", &[], b"");
     world.client.publish_all(&vec![filler; length as usize + 50]);
-    refused(&world.gate, &arguments, &["the ledger is not the one", "nothing was restored"]);
+    refused(&world.gate, &arguments, &["the ledger is not the one", "was not restored"]);
 }
 
 #[test]

@@ -146,3 +146,16 @@ fn a_table_with_a_long_path_is_reached_too() {
     world.check();
     assert_eq!(back_up(&world.gate)["id"], 1);
 }
+
+#[test]
+fn a_relative_directory_is_that_of_the_command() {
+    let mut world = World::prepared(Server::start(), Rules::default());
+    world.gate.settings.set("table.path", format!("{:?}", world.gate.table()));
+    world.gate.start();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut command = world.gate.command(&["backup", BACKUPS]);
+    let status = command.current_dir(elsewhere.path()).status().unwrap();
+    assert!(status.success());
+    assert!(elsewhere.path().join(BACKUPS).join("meta/1").is_file());
+    assert!(!backups(&world.gate).exists());
+}

@@ -52,7 +52,7 @@ pub struct Backup {
     pub bytes: u64,
     /// How many they are.
     pub files: u32,
-    /// Missing where a crash came just before it.
+    /// Missing where a crash, or a full disk, came just before it.
     pub note: Option<Note>,
 }
 
@@ -156,8 +156,8 @@ impl Backups {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        self.place.put_note(backup.id, &note)?;
-        backup.note = Some(note);
+        // The backup is whole without it, and a full disk shows at the next one.
+        backup.note = self.place.put_note(backup.id, &note).ok().map(|()| note);
         let mut new = self.place.shared_files()?;
         new.retain(|name, _| !before.contains_key(name));
         new.extend(self.place.private_files(backup.id)?);

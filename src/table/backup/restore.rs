@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rocksdb::ErrorKind;
 use rocksdb::backup::RestoreOptions;
 
+use super::place::Place;
 use super::{Backup, BackupError, Backups};
 use crate::gate::cursor::Cursors;
 use crate::table::TableError;
@@ -30,7 +31,7 @@ impl Backups {
     /// its positions.
     ///
     /// A newest backup that is damaged is an error: an older one must be asked for by number.
-    pub fn restore(&mut self, id: Option<u32>, table: &Path) -> Result<Restored, BackupError> {
+    pub fn restore(mut self, id: Option<u32>, table: &Path) -> Result<Restored, BackupError> {
         let backup = self.choose(id)?;
         let home = Home::take(table)?;
         match home.has_db() {
@@ -42,30 +43,43 @@ impl Backups {
         }
         let new = home.new_db()?;
         let mut restored = Restored { backup, cursors: Cursors::default(), new, home };
-        restored.cursors = self.copy(restored.backup.id, &restored.new)?;
+        let copied = self.copy(&restored.backup, &restored.new);
+        let Self { engine, place } = self;
+        // Where a file could not be copied, its threads are still at others: closing it waits for them.
+        drop(engine);
+        copied?;
+        restored.cursors = look_into(&restored.new, &place, restored.backup.id)?;
         Ok(restored)
     }
 
-    fn copy(&mut self, id: u32, new: &Path) -> Result<Cursors, BackupError> {
-        let copied = self.engine.restore_from_backup(new, new, &RestoreOptions::default(), id);
+    fn copy(&mut self, backup: &Backup, new: &Path) -> Result<(), BackupError> {
+        let options = RestoreOptions::default();
+        let copied = self.engine.restore_from_backup(new, new, &options, backup.id);
         copied.map_err(|cause| match cause.kind() {
-            ErrorKind::Corruption | ErrorKind::NotFound => self.place.damaged(id, cause),
+            ErrorKind::Corruption | ErrorKind::NotFound => {
+                // The engine does not say which file it was.
+                let named = self.verify(backup).err();
+                named.unwrap_or_else(|| self.place.damaged(backup.id, cause))
+            }
             _ => BackupError::storage(&self.place.path, "restoring a backup", cause),
-        })?;
-        let (path, gate) = (&self.place.path, &self.place.gate);
-        let cursors = Database::open(new, path, gate)
-            .and_then(|database| Meta::of(&database.db, path)?.cursors());
-        cursors.map_err(|error| match error {
-            TableError::Damaged { what, .. } => self.place.damaged(id, what),
-            TableError::NewerFormat { path, found, known } => {
-                BackupError::NewerFormat { path, found, known }
-            }
-            TableError::OtherGate { path, found, wanted } => {
-                BackupError::OtherGate { path, found, wanted }
-            }
-            other => other.into(),
         })
     }
+}
+
+/// Opens a copy, and reads where it stands.
+fn look_into(new: &Path, place: &Place, id: u32) -> Result<Cursors, BackupError> {
+    let opened = Database::open(new, &place.path, &place.gate);
+    let cursors = opened.and_then(|database| Meta::of(&database.db, &place.path)?.cursors());
+    cursors.map_err(|error| match error {
+        TableError::Damaged { what, .. } => place.damaged(id, what),
+        TableError::NewerFormat { path, found, known } => {
+            BackupError::NewerFormat { path, found, known }
+        }
+        TableError::OtherGate { path, found, wanted } => {
+            BackupError::OtherGate { path, found, wanted }
+        }
+        other => other.into(),
+    })
 }
 
 impl Restored {
