@@ -12,6 +12,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
+use crate::gate::source::TimeNs;
 use crate::gate::verdict::Reason;
 
 /// Content type of what [`Metrics::render`] gives.
@@ -32,6 +33,8 @@ pub const RECOVERY_CAUSES: [&str; 8] = [
 /// Seconds. From a server next door to one that is far away, slow to sync, or just back.
 const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+const NS_PER_S: TimeNs = 1_000_000_000;
 
 /// Actions; powers of 4.
 const BATCH_BUCKETS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0];
@@ -58,6 +61,9 @@ struct Numbers {
     table_keys: Gauge,
     table_bytes: Gauge,
     recoveries: IntCounterVec,
+    backups_ok: IntCounter,
+    backups_failed: IntCounter,
+    backup_last_success: Gauge,
     decision_duration: Histogram,
     batch_actions: Histogram,
 }
@@ -150,6 +156,23 @@ impl Metrics {
         self.0.recoveries.with_label_values(&[cause]).inc();
     }
 
+    /// A backup was made, at this time.
+    pub fn backup_made(&self, created_ns: TimeNs) {
+        self.0.backups_ok.inc();
+        self.backup_found(created_ns);
+    }
+
+    /// The newest backup, made by an earlier process.
+    pub fn backup_found(&self, created_ns: TimeNs) {
+        let seconds = created_ns.div_euclid(NS_PER_S);
+        self.0.backup_last_success.set(seconds.try_into().unwrap_or_default());
+    }
+
+    /// A backup could not be made.
+    pub fn backup_failed(&self) {
+        self.0.backups_failed.inc();
+    }
+
     /// From an action's source time to the ledger's acknowledgement, in seconds.
     ///
     /// The two times are of two clocks: what is below 0 (or no number) counts as 0.
@@ -186,6 +209,11 @@ impl Metrics {
 impl Numbers {
     fn new(registry: Registry) -> prometheus::Result<Self> {
         let made = Maker(&registry);
+        let backups = made.counters(
+            "oncegate_backups_total",
+            "Backups of the key table that were made, or could not be.",
+            &["outcome"],
+        )?;
         made.build_info()?;
         made.process()?;
         Ok(Self {
@@ -220,6 +248,12 @@ impl Numbers {
             table_keys: made.gauge("oncegate_table_keys", "Keys in the key table, estimated.")?,
             table_bytes: made.gauge("oncegate_table_bytes", "Size of the key table on disk.")?,
             recoveries: made.recoveries()?,
+            backups_ok: backups.get_metric_with_label_values(&["ok"])?,
+            backups_failed: backups.get_metric_with_label_values(&["failed"])?,
+            backup_last_success: made.gauge(
+                "oncegate_backup_last_success_timestamp_seconds",
+                "When the newest backup was made, in seconds since the epoch; 0 while none is known.",
+            )?,
             decision_duration: made.histogram(
                 "oncegate_decision_duration_seconds",
                 "From an action's source time to the ledger's acknowledgement.",

@@ -85,6 +85,8 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(c.retention.clock_skew, Duration::from_mins(10));
     assert_eq!((c.ledger.replicas, c.ledger.max_age), (1, None));
     assert_eq!(c.table.path, Path::new("data/keys"));
+    assert_eq!((c.backup.path, c.backup.keep), (None, 24));
+    assert_eq!(c.backup.every, Duration::from_hours(1));
     assert_eq!(c.http.listen, Some("127.0.0.1:8687".parse().unwrap()));
     assert_eq!(c.ha.takeover, Duration::from_secs(3));
     assert_eq!(c.answers.reply_prefixes, ["_INBOX."]);
@@ -95,8 +97,11 @@ fn the_shipped_file_says_what_the_defaults_are() {
     assert_eq!(good(SHIPPED, &[]), good("", &[]));
 }
 
-const EVERY_SETTING: [&str; 34] = [
+const EVERY_SETTING: [&str; 37] = [
     "answers.reply_prefixes",
+    "backup.every",
+    "backup.keep",
+    "backup.path",
     "ha.takeover",
     "http.listen",
     "input.max_age",
@@ -147,7 +152,7 @@ fn the_shipped_file_shows_every_setting() {
         }
     }
     shown.sort();
-    let mut in_file = EVERY_SETTING[..32].to_vec();
+    let mut in_file = EVERY_SETTING[..35].to_vec();
     in_file.sort_unstable();
     assert_eq!(shown, in_file);
 }
@@ -514,6 +519,9 @@ const RULES: &[Rule] = &[
     ("retention.clock_skew", &["'0s'", "'1d'"], &["''", "'1'", "'1000y'"]),
     ("ledger.max_age", &["''", "'0s'", "'8d'", "'9d'"], &["'7d 23h'", "'1ms'", "'x'", "'101y'"]),
     ("table.path", &["'x'", "'/var/lib/x y'"], &["''"]),
+    ("backup.path", &["''", "'x'", "'/var/lib/x y'"], &["1"]),
+    ("backup.every", &["'10s'", "'1d'", "'1y'"], &["''", "'9s'", "'1y 1s'", "'x'"]),
+    ("backup.keep", &["1", "10000"], &["0", "10001", "'x'"]),
     (
         "http.listen",
         &["''", "'0.0.0.0:80'", "'[::]:0'"],

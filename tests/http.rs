@@ -259,6 +259,9 @@ fn every_name_of_the_contract_is_there_from_the_start() {
         "oncegate_leading",
         "oncegate_table_keys",
         "oncegate_table_bytes",
+        "oncegate_backup_last_success_timestamp_seconds",
+        r#"oncegate_backups_total{outcome="ok"}"#,
+        r#"oncegate_backups_total{outcome="failed"}"#,
         "oncegate_decision_duration_seconds_count",
         "oncegate_decision_duration_seconds_sum",
         r#"oncegate_decision_duration_seconds_bucket{le="+Inf"}"#,
@@ -311,6 +314,9 @@ fn what_is_told_is_shown() {
     metrics.set_inflight(31);
     metrics.set_leading(true);
     metrics.set_table(37, 41);
+    metrics.backup_made(43_999_999_999);
+    metrics.backup_failed();
+    metrics.backup_failed();
     let found = now(&metrics);
     for (series, value) in [
         (r#"oncegate_actions_total{reason="",verdict="accepted"}"#, 5.0),
@@ -325,6 +331,9 @@ fn what_is_told_is_shown() {
         ("oncegate_leading", 1.0),
         ("oncegate_table_keys", 37.0),
         ("oncegate_table_bytes", 41.0),
+        ("oncegate_backup_last_success_timestamp_seconds", 43.0),
+        (r#"oncegate_backups_total{outcome="ok"}"#, 1.0),
+        (r#"oncegate_backups_total{outcome="failed"}"#, 2.0),
     ] {
         assert_eq!(found[series], value, "{series}");
     }

@@ -3,10 +3,12 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 bad
 //! usage or configuration.
 
+mod backup;
 mod check;
 mod publish;
 mod rebuild;
 mod rejections;
+mod restore;
 mod run;
 
 use std::io::Write as _;
@@ -47,6 +49,10 @@ enum Command {
     Publish(publish::Publish),
     /// Show or follow rejected actions
     Rejections(rejections::Rejections),
+    /// Copy the key table, through the running worker or without one
+    Backup(backup::Backup),
+    /// Make a backup the key table
+    Restore(restore::Restore),
     /// Make the key table anew from the ledger; the worker must not run
     Rebuild(rebuild::Rebuild),
 }
@@ -103,6 +109,8 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Check(check) => check.execute(config).await,
             Command::Publish(publish) => publish.execute(config).await,
             Command::Rejections(rejections) => rejections.execute(config).await,
+            Command::Backup(backup) => backup.execute(config).await,
+            Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,
         }
     });

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::reader::Reader;
 use super::{
-    Answers, Compare, Config, Ha, Http, Input, Key, Ledger, MissingKey, Nats, Payload, Retention,
-    Table, syntax,
+    Answers, Backup, Compare, Config, Ha, Http, Input, Key, Ledger, MissingKey, Nats, Payload,
+    Retention, Table, syntax,
 };
 
 /// A year as humantime counts it.
@@ -19,6 +19,8 @@ const TICK: Duration = Duration::from_millis(100);
 
 const WINDOW: RangeInclusive<Duration> = TICK..=Duration::from_secs(10 * YEAR.as_secs());
 const TAKEOVER: RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_mins(5);
+/// Each begins with a flush of the table: small files, if there are many of them.
+const BACKUP_EVERY: RangeInclusive<Duration> = Duration::from_secs(10)..=YEAR;
 const REPLICAS: RangeInclusive<usize> = 1..=5;
 
 pub(super) fn config(r: &mut Reader) -> Config {
@@ -38,6 +40,11 @@ pub(super) fn config(r: &mut Reader) -> Config {
             max_age: r.optional("ledger.max_age", "", |text| syntax::limit(text, &(TICK..=LONG))),
         },
         table: Table { path: r.parse("table.path", "data/keys", syntax::path) },
+        backup: Backup {
+            path: r.optional("backup.path", "", syntax::path),
+            every: r.duration("backup.every", "1h", &BACKUP_EVERY),
+            keep: r.count("backup.keep", 24, &(1..=10_000)),
+        },
         http: Http { listen: r.optional("http.listen", "127.0.0.1:8687", syntax::listen) },
         ha: Ha { takeover: r.duration("ha.takeover", "3s", &TAKEOVER) },
         answers: Answers {

@@ -47,6 +47,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// The key table on this machine's disk.
     pub table: Table,
+    /// Scheduled backups of the key table.
+    pub backup: Backup,
     /// Health and metrics.
     pub http: Http,
     /// Standby instances.
@@ -170,6 +172,17 @@ pub struct Ledger {
 pub struct Table {
     /// Its directory; each instance needs its own.
     pub path: PathBuf,
+}
+
+/// Scheduled backups of the key table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backup {
+    /// Their directory; each instance needs its own. `None` is off.
+    pub path: Option<PathBuf>,
+    /// From one to the next, 10 s to a year.
+    pub every: Duration,
+    /// How many are kept, 1 to 10,000: the newest.
+    pub keep: usize,
 }
 
 /// Health and metrics.

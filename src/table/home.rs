@@ -8,6 +8,7 @@
 //! | `db.new/`       | a database that is not finished yet; thrown away at the next opening     |
 //! | `db.rebuilt/`   | a whole one on its way to `db/`; put there at the next opening           |
 //! | `db.replaced-N` | what `db/` was before a rebuild; nothing reads it, a person may delete it |
+//! | `control.sock`  | where the running worker takes requests; nothing of the table            |
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 
 use super::TableError;
 
-const LOCK: &str = "LOCK.oncegate";
+pub(super) const LOCK: &str = "LOCK.oncegate";
 const INSTANCE: &str = "instance";
 const DB: &str = "db";
 const NEW_DB: &str = "db.new";
@@ -75,18 +76,6 @@ impl Home {
             Some(name) => Err(TableError::damaged(&self.path, format!("{name} is missing"))),
             None => Err(TableError::damaged(&self.path, "CURRENT names no manifest")),
         }
-    }
-
-    /// Whether the database has a log, be it an empty one.
-    pub(super) fn has_log(&self) -> Result<bool, TableError> {
-        let db = self.db();
-        let failed = |source| TableError::io(&db, "listing the directory", source);
-        for file in fs::read_dir(&db).map_err(failed)? {
-            if file.map_err(failed)?.path().extension().is_some_and(|kind| kind == "log") {
-                return Ok(true);
-            }
-        }
-        Ok(false)
     }
 
     /// An empty place to make a database in.
@@ -176,7 +165,7 @@ pub fn instance_id(path: &Path) -> Result<Uuid, TableError> {
 }
 
 /// After a crash there is the whole file or none.
-fn write_atomically(directory: &Path, at: &Path, content: &[u8]) -> io::Result<()> {
+pub(super) fn write_atomically(directory: &Path, at: &Path, content: &[u8]) -> io::Result<()> {
     fs::create_dir_all(directory)?;
     let temporary = at.with_extension("new");
     let mut file = File::create(&temporary)?;

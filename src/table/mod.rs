@@ -7,9 +7,11 @@
 //!
 //! In reading order: this file (the trait, its errors), [`memory`] (the twin for tests and the
 //! simulator), [`rocks`] (the real one), `options` (RocksDB's settings, and why), `home` (the files
-//! around RocksDB), `meta` (format, owner, positions), `look` (reading without changing), `expiry` (when the space of a dead key is freed),
-//! [`rebuild`] (a new table in the place of the old one).
+//! around RocksDB), `meta` (format, owner, positions), `look` (reading without changing), `expiry` (when the
+//! space of a dead key is freed), [`rebuild`] (a new table in the place of the old one), [`backup`] (copies to
+//! restore it from).
 
+pub mod backup;
 mod expiry;
 mod home;
 mod look;
@@ -74,6 +76,12 @@ pub enum TableError {
          a directory of its own (`table.path`)"
     )]
     InUse {
+        /// Directory of the table.
+        path: PathBuf,
+    },
+    /// There is none, where one is needed.
+    #[error("there is no key table in {path}: correct `table.path`")]
+    Missing {
         /// Directory of the table.
         path: PathBuf,
     },

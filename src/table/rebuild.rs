@@ -38,7 +38,7 @@ pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableErr
     let home = Home::take(path)?;
     let looked = match home.has_db() {
         Ok(false) => Ok(None),
-        Ok(true) => Looked::at(&home, gate_name).map(Some),
+        Ok(true) => Looked::at(&home.db(), path, gate_name).map(Some),
         Err(error) => Err(error),
     };
     let old = match looked {

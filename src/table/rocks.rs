@@ -64,16 +64,33 @@ impl RocksTable {
             make(&home, &new, gate_name)?;
             home.adopt(&new)?;
         }
-        // What is refused must stay as it is.
-        let names = Looked::at(&home, gate_name)?.families;
-        if !home.has_log()? {
-            make_log(&home, &names)?;
+        Self::open_in(home, gate_name)
+    }
+
+    /// The same for a table that must be there: makes nothing.
+    pub fn open_existing(path: &Path, gate_name: &str) -> Result<Self, TableError> {
+        let missing = || TableError::Missing { path: path.to_owned() };
+        if !path.is_dir() {
+            return Err(missing());
         }
+        let home = Home::take(path)?;
+        match home.has_db()? {
+            true => Self::open_in(home, gate_name),
+            false => Err(missing()),
+        }
+    }
+
+    fn open_in(home: Home, gate_name: &str) -> Result<Self, TableError> {
         let place = home.db();
+        // What is refused must stay as it is.
+        let Looked { families, has_log, .. } = Looked::at(&place, &home.path, gate_name)?;
+        if !has_log {
+            make_log(&home, &families)?;
+        }
         let watermark = Watermark::default();
-        let failed = |source| TableError::rocks(path, "opening", source);
+        let failed = |source| TableError::rocks(&home.path, "opening", source);
         let database = options::database(Logs::Chained).map_err(failed)?;
-        let families = options::families(&watermark, &names);
+        let families = options::families(&watermark, &families);
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let writing = WriteOptions::default();
@@ -178,6 +195,11 @@ impl RocksTable {
         let keys = family(&self.db, self.path(), KEYS)?;
         self.db.compact_range_cf_opt(keys, None::<&[u8]>, None::<&[u8]>, &options);
         Ok(!self.interrupted.load(Ordering::Acquire))
+    }
+
+    /// For a backup.
+    pub(super) fn db(&self) -> &DB {
+        &self.db
     }
 
     fn meta(&self) -> Result<Meta<'_>, TableError> {

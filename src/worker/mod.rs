@@ -4,12 +4,17 @@
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys),
-//! [`kill`] (where tests end it). Without the loop: [`rebuild`]. [`progress`] shows long reads.
+//! [`backup`] (copies of the table), [`control`] (what commands ask of a running worker), [`kill`] (where tests end
+//! it). Without the loop: [`rebuild`], [`identity`] (whether a table at rest fits the ledger). [`progress`]
+//! shows long reads.
 
-mod clock;
+mod backup;
+pub mod clock;
 mod committer;
+pub mod control;
 mod holding;
 mod housekeeping;
+pub mod identity;
 mod input;
 pub mod kill;
 pub mod progress;
@@ -24,6 +29,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
+
+use backup::BackupMaker;
 
 use crate::config::{Compare, Config, MissingKey};
 use crate::gate::rules::{RuleTexts, Rules};
@@ -156,6 +163,10 @@ pub async fn run(
     let tidying = CancellationToken::new();
     let window = worker.config.retention.window;
     let tidy = housekeeping::start(worker.table.clone(), window, tidying.clone());
+    let backups =
+        BackupMaker::new(worker.table.clone(), &worker.config.name, worker.metrics.clone());
+    let socket = control::start(worker.table.path(), backups.clone());
+    let scheduled = backups.clone().schedule(worker.config.backup.clone(), tidying.clone());
     let ended = worker.live().await;
     if let Err(error) = &ended {
         worker.health.set(Status::Failed(format!("{error:#}")));
@@ -165,6 +176,9 @@ pub async fn run(
     let flushed = worker.table.flush();
     around.done();
     tidying.cancel();
+    backups.finish().await;
+    drop(socket);
+    scheduled.abort();
     tidy.await.ok();
     // What ended the worker says more than what it left behind.
     ended.and_then(|()| Ok(flushed?))

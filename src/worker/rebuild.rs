@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use super::progress::Progress;
 use super::recover::{Recovering, Watch};
-use super::{Backoff, Doubts, Trouble, clock};
+use super::{Backoff, Doubts, Trouble, clock, identity};
 use crate::config::Config;
 use crate::gate::cursor::Cursors;
 use crate::gate::engine::Unsettled;
@@ -65,7 +65,7 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
     let (old, table) = rebuild::begin(&config.table.path, &config.name)?;
     let read = async {
         let disagreement = match &old {
-            Old::Readable(old) => disagreement(config, &connection, &table, old).await?,
+            Old::Readable(old) => disagreement(config, &connection, old).await?,
             Old::Absent | Old::Damaged(_) => None,
         };
         if let Some(refusal) = disagreement.as_ref().filter(|_| !accept_ledger) {
@@ -122,14 +122,17 @@ impl Rebuilt {
 async fn disagreement(
     config: &Config,
     connection: &Connection,
-    table: &RocksTable,
     old: &OldTable,
 ) -> anyhow::Result<Option<Refusal>> {
-    let watch = Reading::default();
-    let recovering = Recovering { config, connection, table, watch: &watch };
-    let checked = patiently(|| recovering.check_ledger(old.cursors().clone()), || 0).await?;
-    // What the old table lacks, the new one may find in the ledger, or not: its own recovery tells.
-    Ok(checked.err().filter(|refusal| !matches!(refusal, Refusal::EntriesMissing { .. })))
+    let Err(error) = identity::ledger_end(connection, config, old.cursors().clone()).await else {
+        return Ok(None);
+    };
+    match error.downcast() {
+        // What the old table lacks, the new one may find in the ledger, or not: its own recovery tells.
+        Ok(Refusal::EntriesMissing { .. }) => Ok(None),
+        Ok(refusal) => Ok(Some(refusal)),
+        Err(error) => Err(error),
+    }
 }
 
 async fn read_all(

@@ -8,7 +8,6 @@ use tokio_util::task::AbortOnDropHandle;
 use super::progress::Progress;
 use super::{Trouble, Worker, kill};
 use crate::config::Config;
-use crate::gate::cursor::Cursors;
 use crate::gate::engine::Unsettled;
 use crate::gate::engine::recovery::{
     Answer, Ask, LedgerMessage, Recovered, Recovery, Refusal, Step,
@@ -72,7 +71,10 @@ impl Worker {
 impl Recovering<'_> {
     /// See [`Recovery`].
     pub(super) async fn run(&self, unsettled: &mut Unsettled) -> Result<Recovered, Trouble> {
-        let (mut recovery, first) = self.begin(self.table.cursors()?);
+        let cursors = self.table.cursors()?;
+        let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
+        let input = self.config.input.stream.as_str().into();
+        let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
         let mut reader = TailReader::default();
         let mut step = Step::Ask(first);
         loop {
@@ -96,31 +98,6 @@ impl Recovering<'_> {
                 Err(refusal) => return Err(self.refused(refusal).await),
             };
         }
-    }
-
-    /// Whether the ledger is the one that `cursors` are of, by the recovery's own checks; reads and writes
-    /// nothing beyond.
-    pub(super) async fn check_ledger(
-        &self,
-        cursors: Cursors,
-    ) -> Result<Result<(), Refusal>, Trouble> {
-        let (mut recovery, mut ask) = self.begin(cursors);
-        let mut reader = TailReader::default();
-        while !matches!(ask, Ask::LedgerTail { .. } | Ask::InputState) {
-            let answer = self.find_out(&mut reader, ask).await?;
-            ask = match recovery.next(answer) {
-                Ok(Step::Ask(ask)) => ask,
-                Ok(Step::Commit { .. } | Step::Done(_)) => break,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-        }
-        Ok(Ok(()))
-    }
-
-    fn begin(&self, cursors: Cursors) -> (Recovery, Ask) {
-        let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
-        let input = self.config.input.stream.as_str().into();
-        Recovery::new(&self.config.name, input, cursors, window_ns)
     }
 
     async fn refused(&self, refusal: Refusal) -> Trouble {

@@ -96,6 +96,8 @@ pub struct Gate {
     pub settings: Settings,
     pub flags: Vec<String>,
     pub env: Vec<(String, String)>,
+    /// Run by a shell first, in the mount namespace of its own that the worker then has.
+    pub mounts: Option<String>,
     child: Option<Child>,
     starts: u32,
 }
@@ -113,6 +115,7 @@ impl Gate {
             settings,
             flags: Vec::new(),
             env: Vec::new(),
+            mounts: None,
             child: None,
             starts: 0,
         }
@@ -169,6 +172,9 @@ impl Gate {
         self.starts += 1;
         let mut command = self.command(&["run"]);
         command.args(&self.flags);
+        if let Some(mounts) = &self.mounts {
+            command = in_own_mount_namespace(&command, mounts);
+        }
         command.stdout(File::create(self.output("out")).unwrap());
         command.stderr(File::create(self.output("err")).unwrap());
         self.child = Some(command.spawn().unwrap());
@@ -185,6 +191,11 @@ impl Gate {
             self.must_run();
             self.ready() == Some(200)
         });
+    }
+
+    /// The process id of the worker.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it does not run").id()
     }
 
     /// Whether there is a process of it, running or frozen.
@@ -325,6 +336,22 @@ impl Drop for Gate {
             eprintln!("--- oncegate, start {}\n{}", self.starts, tail(&self.output("err")));
         }
     }
+}
+
+/// The same command; what the shell line `mounts` mounts before it is seen by nobody else.
+fn in_own_mount_namespace(command: &Command, mounts: &str) -> Command {
+    let mut wrapped = Command::new("unshare");
+    wrapped.args(["--user", "--map-root-user", "--mount", "sh", "-c"]);
+    wrapped.arg(format!("{mounts} && exec \"$0\" \"$@\""));
+    wrapped.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => wrapped.env(name, value),
+            None => wrapped.env_remove(name),
+        };
+    }
+    wrapped.current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    wrapped
 }
 
 /// The last lines of a file.
