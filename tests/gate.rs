@@ -384,7 +384,7 @@ proptest! {
     #[test]
     fn keys_round_trip(scope in proptest::collection::vec("\\PC{1,20}", 0..4), key in "\\PC{1,40}") {
         let one = ActionKey::new(&scope, &key);
-        let read = ActionKey::from_bytes(one.as_bytes()).unwrap();
+        let read = ActionKey::from_stored(&one.to_stored()).unwrap();
         prop_assert_eq!(read.key(), key);
         prop_assert_eq!(read.scope(), scope);
     }
@@ -411,7 +411,7 @@ proptest! {
     fn any_bytes_decode_or_fail(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = KeyRecord::decode(&bytes);
         let _ = Cursors::decode(&bytes);
-        let _ = ActionKey::from_bytes(&bytes);
+        let _ = ActionKey::from_stored(&bytes);
         let headers = Headers::parse(&bytes);
         let text = String::from_utf8_lossy(&bytes);
         let _ = entry::decode("oncegate", &text, &headers.clone().unwrap_or_default(), &bytes);

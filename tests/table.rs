@@ -90,17 +90,18 @@ fn keys_of_other_scopes_are_other_keys() {
 }
 
 #[test]
-fn format_1_is_read_as_it_was_written() {
-    // Written once by version 1, and never to be changed: tables out there hold these bytes.
-    let record_bytes = b"\x01\x02\x05\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\x01\x14\xd0\x0f\x01\x02";
+fn format_2_is_read_as_it_was_written() {
+    // Written once by this format, and never to be changed: tables out there hold these bytes.
+    let record_bytes =
+        b"\x42\x05\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x0a\x01\xd0\x0f\0\x02";
     let cursor_bytes =
         b"\x01\x01\x1f\0\0\x14\x01\x07ACTIONS\x01\x14\x02\x01\x09\0\0\0\0\0\0\0\x01\xd0\x0f\0\0";
     let dir = TempDir::new().unwrap();
     drop(open(dir.path()));
-    put_raw(dir.path(), "meta", b"format", Some(&[1, 0, 0, 0]));
+    put_raw(dir.path(), "meta", b"format", Some(&[2, 0, 0, 0]));
     put_raw(dir.path(), "meta", b"gate", Some(b"orders"));
     put_raw(dir.path(), "meta", b"cursors", Some(cursor_bytes));
-    put_raw(dir.path(), "keys", b"\x01\x06tenant\x05key-1", Some(record_bytes));
+    put_raw(dir.path(), "keys", b"\x01\x07tenant\x06key-1", Some(record_bytes));
     let table = open(dir.path());
     assert_eq!(table.cursors().unwrap(), cursors(1));
     let wanted = KeyRecord { state: RunState::Succeeded(2), ..record(1) };
@@ -170,7 +171,7 @@ fn a_second_opening_is_refused_and_names_the_directory() {
 fn a_record_of_garbage_is_damage_not_absence() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).commit(&commit(1, 3)).unwrap();
-    put_raw(dir.path(), "keys", key(2).as_bytes(), Some(b"\x01garbage"));
+    put_raw(dir.path(), "keys", &key(2).to_stored(), Some(b"\x01garbage"));
     let table = open(dir.path());
     let (good, bad) = (key(1), key(2));
     assert!(matches!(table.load_many(&[&good, &bad]), Err(TableError::Damaged { .. })));
@@ -217,9 +218,12 @@ fn a_newer_format_and_another_name_are_refused() {
         other => panic!("{other}"),
     }
     assert_eq!(assert_agrees(&open(dir.path()), 5), 3, "nothing was changed");
-    put_raw(dir.path(), "meta", b"format", Some(&2_u32.to_le_bytes()));
+    put_raw(dir.path(), "meta", b"format", Some(&3_u32.to_le_bytes()));
     let refused = refusal(dir.path());
-    assert!(matches!(refused, TableError::NewerFormat { found: 2, known: 1, .. }), "{refused}");
+    assert!(matches!(refused, TableError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
+    put_raw(dir.path(), "meta", b"format", Some(&1_u32.to_le_bytes()));
+    let refused = refusal(dir.path());
+    assert!(matches!(refused, TableError::OlderFormat { found: 1, known: 2, .. }), "{refused}");
 }
 
 #[test]
@@ -442,7 +446,7 @@ fn the_watermark_is_on_disk_before_anything_may_be_dropped() {
 fn garbage_outlives_a_collection_and_is_told() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).commit(&commit(1, 10)).unwrap();
-    put_raw(dir.path(), "keys", key(2).as_bytes(), Some(b"garbage"));
+    put_raw(dir.path(), "keys", &key(2).to_stored(), Some(b"garbage"));
     let table = open(dir.path());
     table.collect_expired().unwrap();
     table.commit(&commit(300, 300)).unwrap();

@@ -23,7 +23,7 @@ pub struct Rebuild {
 impl Rebuild {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
         let rebuilt = rebuild::prepare(&config, self.accept_ledger).await?;
-        if let Some(why) = &rebuilt.damaged {
+        if let Some(why) = &rebuilt.unreadable {
             tell(&format!("The table that is there can't be read, and is replaced: {why}"))?;
         }
         if let Some(loss) = &rebuilt.loss {

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
 use super::codec::{Damaged, Reader, put_text, put_u64};
 
-/// Scope parts and key, in the exact encoding that the table is keyed by: the number of scope parts,
-/// each part with its length, the key with its length. Never joined by a delimiter, never a hash: two
-/// different (scope, key) pairs never share an encoding.
+/// Scope parts and key, in an exact encoding: the number of scope parts, each part with its length, the key
+/// with its length. Never joined by a delimiter, never a hash: two different (scope, key) pairs never share
+/// an encoding.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ActionKey(Arc<[u8]>);
 
@@ -63,10 +66,41 @@ impl ActionKey {
         &self.0
     }
 
-    /// From the exact encoding; anything else is refused.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Damaged> {
-        split(bytes)?;
-        Ok(Self(bytes.into()))
+    /// The encoding that the table is keyed by, as exact and shorter: the number of scope parts, then each
+    /// part and the key, with its length + 1; or 0 and 16 bytes where it is a UUID as it is usually written
+    /// (RFC 9562: lower case, with hyphens).
+    pub fn to_stored(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.0.len() + 1);
+        let Ok((scope, key)) = split(&self.0) else {
+            return out;
+        };
+        put_u64(&mut out, scope.len() as u64);
+        for text in scope.into_iter().chain([key]) {
+            match plain_uuid(text) {
+                Some(uuid) => {
+                    out.push(0);
+                    out.extend_from_slice(uuid.as_bytes());
+                }
+                None => {
+                    put_u64(&mut out, text.len() as u64 + 1);
+                    out.extend_from_slice(text.as_bytes());
+                }
+            }
+        }
+        out
+    }
+
+    /// Reads what [`ActionKey::to_stored`] wrote, and nothing else.
+    pub fn from_stored(bytes: &[u8]) -> Result<Self, Damaged> {
+        let mut reader = Reader(bytes);
+        let parts = reader.u64()?;
+        let mut scope = Vec::new();
+        for _ in 0..parts {
+            scope.push(stored_text(&mut reader)?);
+        }
+        let key = stored_text(&mut reader)?;
+        reader.end()?;
+        Ok(Self::new(&scope, &key))
     }
 
     /// The key without its scope.
@@ -77,6 +111,25 @@ impl ActionKey {
     /// The scope parts, in the order of `key.scope`.
     pub fn scope(&self) -> Vec<&str> {
         split(&self.0).map_or_else(|_| Vec::new(), |(scope, _)| scope)
+    }
+}
+
+fn plain_uuid(text: &str) -> Option<Uuid> {
+    let uuid = Uuid::try_parse(text).ok()?;
+    let mut plain = [0; Hyphenated::LENGTH];
+    (uuid.hyphenated().encode_lower(&mut plain) == text).then_some(uuid)
+}
+
+fn stored_text(reader: &mut Reader<'_>) -> Result<String, Damaged> {
+    let length = usize::try_from(reader.u64()?).map_err(|_| Damaged("a length out of range"))?;
+    let Some(length) = length.checked_sub(1) else {
+        return Ok(Uuid::from_bytes(reader.array()?).hyphenated().to_string());
+    };
+    let text = std::str::from_utf8(reader.bytes(length)?);
+    let text = text.map_err(|_| Damaged("a text that is not UTF-8"))?;
+    match plain_uuid(text) {
+        Some(_) => Err(Damaged("a UUID in full")),
+        None => Ok(text.to_owned()),
     }
 }
 
@@ -126,10 +179,33 @@ mod tests {
             ActionKey::new(&["a"], "bc"),
         ];
         for (i, one) in all.iter().enumerate() {
-            assert_eq!(ActionKey::from_bytes(one.as_bytes()).as_ref(), Ok(one));
+            assert_eq!(ActionKey::from_stored(&one.to_stored()).as_ref(), Ok(one));
             assert!(all.iter().skip(i + 1).all(|other| other != one));
         }
+        let stored: std::collections::BTreeSet<_> = all.iter().map(ActionKey::to_stored).collect();
+        assert_eq!(stored.len(), all.len());
         assert_eq!(all.last().unwrap().scope(), ["a"]);
         assert_eq!(all.last().unwrap().key(), "bc");
+    }
+
+    #[test]
+    fn only_a_uuid_as_it_is_usually_written_is_stored_in_16_bytes() {
+        let plain = "0199b2f0-7c1e-7000-8000-0123456789ab";
+        let length = |key: &str| ActionKey::new::<&str>(&[], key).to_stored().len();
+        assert_eq!(length(plain), 18);
+        let others = [
+            plain.to_uppercase(),
+            plain.replace('-', ""),
+            format!("{{{plain}}}"),
+            format!("urn:uuid:{plain}"),
+            plain.replacen('a', "g", 1),
+        ];
+        for other in others {
+            assert_eq!(length(&other), other.len() + 2, "{other}");
+            let key = ActionKey::new(&[plain], &other);
+            assert_eq!(ActionKey::from_stored(&key.to_stored()), Ok(key));
+        }
+        let in_full = [&[0, 37], plain.as_bytes()].concat();
+        assert!(ActionKey::from_stored(&in_full).is_err());
     }
 }

@@ -1,15 +1,23 @@
 //! What the table keeps of a key, and its bytes.
 //!
-//! Layout of version 1: `1`, kind (bit 0: digest over bytes, bits 1-2: state), digest 16 B, then
-//! varints: rules index, stream index, sequence, source time (ns), expiry - source time (ns), ledger
-//! sequence, and, unless the run is pending, the ledger sequence of its result. The indices point into
-//! the lists of [`super::cursor::Cursors`]. The run id is derived, not stored.
+//! Layout of version 2: one byte with the version (bits 5-7), whether the digest is over bytes (bit 0), the
+//! state (bits 1-2), whether an index is not 0 (bit 3), and whether the key lives for whole seconds (bit 4);
+//! the digest, 16 B; the source time (ns), 8 B, big-endian; then varints: rules index and stream index, if
+//! one of them is not 0; stream sequence; expiry - source time, in s or ns; ledger sequence - stream
+//! sequence; and, unless the run is pending, result sequence - ledger sequence. The indices point into the
+//! lists of [`super::cursor::Cursors`]. The run id is derived, not stored. One record, one spelling.
 
 use super::codec::{Damaged, Reader, put_i64, put_u64};
 use super::digest::{Digest, Form};
 use super::source::TimeNs;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_SHIFT: u8 = 5;
+const OVER_BYTES: u8 = 1;
+const STATE_SHIFT: u8 = 1;
+const HAS_INDEX: u8 = 1 << 3;
+const WHOLE_SECONDS: u8 = 1 << 4;
+const SECOND_NS: TimeNs = 1_000_000_000;
 
 /// What became of a run, as far as its executor told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,58 +54,87 @@ pub struct KeyRecord {
 impl KeyRecord {
     /// Appends the bytes.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let form = u8::from(self.digest.form == Form::Bytes);
         let (state, result) = match self.state {
             RunState::Pending => (0, None),
             RunState::Succeeded(at) => (1, Some(at)),
             RunState::Failed(at) => (2, Some(at)),
         };
-        out.extend_from_slice(&[VERSION, form | (state << 1)]);
+        let mut kind = (VERSION << VERSION_SHIFT) | (state << STATE_SHIFT);
+        if self.digest.form == Form::Bytes {
+            kind |= OVER_BYTES;
+        }
+        let has_index = (self.rules, self.stream) != (0, 0);
+        if has_index {
+            kind |= HAS_INDEX;
+        }
+        let mut life = self.expires_ns.wrapping_sub(self.time_ns);
+        if life % SECOND_NS == 0 {
+            kind |= WHOLE_SECONDS;
+            life /= SECOND_NS;
+        }
+        out.push(kind);
         out.extend_from_slice(&self.digest.hash.to_le_bytes());
-        put_u64(out, self.rules.into());
-        put_u64(out, self.stream.into());
+        out.extend_from_slice(&self.time_ns.to_be_bytes());
+        if has_index {
+            put_u64(out, self.rules.into());
+            put_u64(out, self.stream.into());
+        }
         put_u64(out, self.sequence);
-        put_i64(out, self.time_ns);
-        put_i64(out, self.expires_ns.wrapping_sub(self.time_ns));
-        put_u64(out, self.ledger_sequence);
+        put_i64(out, life);
+        put_i64(out, self.ledger_sequence.wrapping_sub(self.sequence) as i64);
         if let Some(at) = result {
-            put_u64(out, at);
+            put_i64(out, at.wrapping_sub(self.ledger_sequence) as i64);
         }
     }
 
     /// Reads what [`KeyRecord::encode`] wrote, and nothing else.
     pub fn decode(bytes: &[u8]) -> Result<Self, Damaged> {
         let mut reader = Reader(bytes);
-        if reader.u8()? != VERSION {
+        let kind = reader.u8()?;
+        if kind >> VERSION_SHIFT != VERSION {
             return Err(Damaged("a record of an unknown version"));
         }
-        let kind = reader.u8()?;
-        let form = if kind & 1 == 0 { Form::Json } else { Form::Bytes };
+        let form = if kind & OVER_BYTES == 0 { Form::Json } else { Form::Bytes };
         let hash = u128::from_le_bytes(reader.array()?);
-        let index = |value: u64| u32::try_from(value).map_err(|_| Damaged("an index out of range"));
-        let mut record = Self {
-            digest: Digest { form, hash },
-            rules: index(reader.u64()?)?,
-            stream: index(reader.u64()?)?,
-            sequence: reader.u64()?,
-            time_ns: reader.i64()?,
-            expires_ns: reader.i64()?,
-            ledger_sequence: reader.u64()?,
-            state: RunState::Pending,
+        let time_ns = TimeNs::from_be_bytes(reader.array()?);
+        let (rules, stream) = match kind & HAS_INDEX {
+            0 => (0, 0),
+            _ => indices(&mut reader)?,
         };
-        record.expires_ns = record.time_ns.wrapping_add(record.expires_ns);
-        record.state = match kind >> 1 {
+        let sequence = reader.u64()?;
+        let life_ns = life_ns(reader.i64()?, kind & WHOLE_SECONDS != 0)?;
+        let ledger_sequence = sequence.wrapping_add_signed(reader.i64()?);
+        let mut result = || reader.i64().map(|after| ledger_sequence.wrapping_add_signed(after));
+        let state = match (kind >> STATE_SHIFT) & 0b11 {
             0 => RunState::Pending,
-            1 => RunState::Succeeded(reader.u64()?),
-            2 => RunState::Failed(reader.u64()?),
+            1 => RunState::Succeeded(result()?),
+            2 => RunState::Failed(result()?),
             _ => return Err(Damaged("an unknown state")),
         };
         reader.end()?;
-        Ok(record)
+        let expires_ns = time_ns.wrapping_add(life_ns);
+        let digest = Digest { form, hash };
+        Ok(Self { digest, rules, stream, sequence, time_ns, expires_ns, ledger_sequence, state })
     }
 
     /// The expiry alone, for whoever collects what is expired.
     pub fn expiry(bytes: &[u8]) -> Result<TimeNs, Damaged> {
         Self::decode(bytes).map(|record| record.expires_ns)
+    }
+}
+
+fn indices(reader: &mut Reader<'_>) -> Result<(u32, u32), Damaged> {
+    let index = |value: u64| u32::try_from(value).map_err(|_| Damaged("an index out of range"));
+    match (index(reader.u64()?)?, index(reader.u64()?)?) {
+        (0, 0) => Err(Damaged("indices that are 0")),
+        indices => Ok(indices),
+    }
+}
+
+fn life_ns(life: i64, in_seconds: bool) -> Result<TimeNs, Damaged> {
+    match (in_seconds, life % SECOND_NS) {
+        (true, _) => life.checked_mul(SECOND_NS).ok_or(Damaged("a life that is too long")),
+        (false, 0) => Err(Damaged("whole seconds in nanoseconds")),
+        (false, _) => Ok(life),
     }
 }

@@ -16,11 +16,12 @@ use super::options::META;
 use crate::gate::cursor::Cursors;
 use crate::gate::source::TimeNs;
 
-/// The version that this code writes, and the newest that it reads.
+/// The version that this code writes, and the only one that it reads.
 ///
-/// 1: keys as [`crate::gate::key::ActionKey`], records and cursors of version 1
-/// (of version 2 while it is filled from a trimmed ledger).
-pub(super) const FORMAT: u32 = 1;
+/// - 2: keys as [`crate::gate::key::ActionKey::to_stored`], records of version 2, cursors of version 1 (of version
+///   2 while the table is filled from a trimmed ledger).
+/// - 1: before the first release. UUIDs took 36 bytes, and records 8 more.
+pub(super) const FORMAT: u32 = 2;
 
 const FORMAT_NAME: &str = "format";
 const GATE: &str = "gate";
@@ -68,6 +69,7 @@ impl<'a> Meta<'a> {
         match found {
             FORMAT => {}
             0 => return Err(TableError::damaged(self.path, "its format is 0")),
+            ..FORMAT => return Err(TableError::OlderFormat { path, found, known: FORMAT }),
             _ => {
                 return Err(TableError::NewerFormat { path, found, known: FORMAT });
             }

@@ -98,6 +98,19 @@ pub enum TableError {
         /// What is wrong.
         what: String,
     },
+    /// An oncegate before the first release wrote it.
+    #[error(
+        "the key table in {path} has format {found}, this oncegate reads format {known}. Nothing was changed: \
+         `oncegate rebuild` makes a new table from the ledger, and keeps this one aside"
+    )]
+    OlderFormat {
+        /// Directory of the table.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format that this version reads.
+        known: u32,
+    },
     /// A later oncegate wrote it.
     #[error(
         "the key table in {path} has format {found}, this oncegate knows formats up to {known}. Nothing was \

@@ -26,7 +26,7 @@ pub enum Old {
     /// A table that can be read.
     Readable(OldTable),
     /// Something that can't be read as a table: why.
-    Damaged(TableError),
+    Unreadable(TableError),
 }
 
 /// Looks at the table in `path`, and makes an empty one beside it. The directory is this process's until
@@ -44,9 +44,11 @@ pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableErr
     let old = match looked {
         Ok(None) => Old::Absent,
         Ok(Some(looked)) => Old::Readable(OldTable(looked)),
-        Err(error @ (TableError::Damaged { .. } | TableError::Storage { .. })) => {
-            Old::Damaged(error)
-        }
+        Err(
+            error @ (TableError::Damaged { .. }
+            | TableError::OlderFormat { .. }
+            | TableError::Storage { .. }),
+        ) => Old::Unreadable(error),
         Err(error) => return Err(error),
     };
     Ok((old, RocksTable::beside(home, gate_name)?))
@@ -130,7 +132,7 @@ impl OldTable {
         Ok(self.0.db.iterator_cf(keys, IteratorMode::Start).map(move |found| {
             let read = found.map_err(|source| TableError::rocks(&self.0.path, "reading", source));
             let (key, record) = read?;
-            let key = ActionKey::from_bytes(&key).map_err(|e| damaged(format!("a key: {e}")))?;
+            let key = ActionKey::from_stored(&key).map_err(|e| damaged(format!("a key: {e}")))?;
             let record = KeyRecord::decode(&record);
             Ok((key, record.map_err(|error| damaged(format!("a record: {error}")))?))
         }))

@@ -227,7 +227,7 @@ impl RocksTable {
         for (key, record) in &commit.puts {
             bytes.clear();
             record.encode(&mut bytes);
-            batch.put_cf(keys, key.as_bytes(), &bytes);
+            batch.put_cf(keys, key.to_stored(), &bytes);
         }
         self.meta()?.put_cursors(&mut batch, &commit.cursors);
         let written = self.db.write_opt(batch, &self.writing);
@@ -268,9 +268,9 @@ impl KeyTable for RocksTable {
 
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         self.usable()?;
-        let mut sorted: Vec<_> = keys.iter().map(|key| key.as_bytes()).enumerate().collect();
-        sorted.sort_unstable_by_key(|(_, key)| *key);
-        let asked = sorted.iter().map(|(_, key)| *key);
+        let mut sorted: Vec<_> = keys.iter().map(|key| key.to_stored()).enumerate().collect();
+        sorted.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+        let asked = sorted.iter().map(|(_, key)| key);
         let family = family(&self.db, self.path(), KEYS)?;
         let answers = self.db.batched_multi_get_cf(family, asked, true);
 

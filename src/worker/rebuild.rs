@@ -33,7 +33,7 @@ pub struct Rebuilt {
     /// Keys in it. An estimate.
     pub keys: u64,
     /// The table in place can't be read: why.
-    pub damaged: Option<String>,
+    pub unreadable: Option<String>,
     /// The table in place is of another ledger, or of a longer one.
     pub loss: Option<Loss>,
 }
@@ -66,7 +66,7 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
     let read = async {
         let disagreement = match &old {
             Old::Readable(old) => disagreement(config, &connection, old).await?,
-            Old::Absent | Old::Damaged(_) => None,
+            Old::Absent | Old::Unreadable(_) => None,
         };
         if let Some(refusal) = disagreement.as_ref().filter(|_| !accept_ledger) {
             anyhow::bail!(
@@ -92,8 +92,8 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
             input_sequence: judged(&cursors, &config.input.stream),
             foreign,
             keys: table.stats().keys,
-            damaged: match old {
-                Old::Damaged(error) => Some(error.to_string()),
+            unreadable: match old {
+                Old::Unreadable(error) => Some(error.to_string()),
                 Old::Absent | Old::Readable(_) => None,
             },
             loss,

@@ -14,6 +14,7 @@ pub mod model;
 pub mod proxy;
 pub mod raw;
 pub mod server;
+pub mod stores;
 pub mod streams;
 pub mod world;
 

@@ -50,9 +50,9 @@ const CURSORS: Codec<Cursors> =
     Codec { encode: Cursors::encode, decode: |bytes| Cursors::decode(bytes).ok() };
 
 const KEY: Codec<ActionKey> = Codec {
-    encode: |key| key.as_bytes().to_vec(),
+    encode: ActionKey::to_stored,
     decode: |bytes| {
-        let key = ActionKey::from_bytes(bytes).ok()?;
+        let key = ActionKey::from_stored(bytes).ok()?;
         assert_eq!(ActionKey::new(&key.scope(), key.key()), key);
         Some(key)
     },

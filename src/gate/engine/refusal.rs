@@ -8,9 +8,10 @@ pub enum Refusal {
     /// The last sequence is below the table's.
     #[error(
         "the ledger went back: the key table has applied the ledger up to sequence {table}, but the \
-         stream ends at {ledger}. It was recreated, purged or restored from an old copy; going on could \
-         forward actions a second time. Restore the ledger stream, or move the table's directory away to \
-         begin with what this ledger holds."
+         stream ends at {ledger}. It was recreated, purged, restored from an old copy, or lost its end in a \
+         power failure; going on could forward actions a second time. Restore the ledger stream. If this \
+         ledger is all there is, `oncegate rebuild --accept-ledger` says how many actions may be forwarded a \
+         second time, and makes the table follow it."
     )]
     LedgerWentBack {
         /// The table's sequence.
@@ -22,7 +23,8 @@ pub enum Refusal {
     #[error(
         "the ledger is not the one that the key table has applied: its entry {sequence} is {found} \
          where the table knows {known}. It was recreated or rolled back and grew again. Restore the \
-         right ledger stream, or move the table's directory away to begin with what this ledger holds."
+         right ledger stream. If this ledger is all there is, `oncegate rebuild --accept-ledger` says how many \
+         actions may be forwarded a second time, and makes the table follow it."
     )]
     OtherLedger {
         /// Ledger sequence.
@@ -35,7 +37,9 @@ pub enum Refusal {
     /// Entries between the table's position and the end are gone.
     #[error(
         "the ledger has lost entries {from}..={to}, which the key table has not applied. The keys in \
-         them would be forgotten. Restore the ledger stream, or the table's directory from a later copy."
+         them would be forgotten. Restore the ledger stream; or move the table's directory away and fill it from \
+         a later backup with `oncegate restore DIR`; or, if what is left of the ledger reaches back over \
+         the whole window, make the table anew from it with `oncegate rebuild`."
     )]
     EntriesMissing {
         /// First missing.
@@ -46,8 +50,9 @@ pub enum Refusal {
     /// A new table, but the ledger no longer begins at 1.
     #[error(
         "the key table was empty and the ledger can't fill it: its first entries are trimmed (it was read up \
-         to {first}), so keys that are still within the window would be forgotten. Restore the table's \
-         directory, or wait until the oldest entry that is left is older than the window."
+         to {first}), so keys that are still within the window would be forgotten. Fill the table from a backup \
+         with `oncegate restore DIR`, restore the ledger stream, or wait until the oldest entry that is left \
+         is older than the window."
     )]
     LedgerTrimmed {
         /// First entry, or how far it was read.
