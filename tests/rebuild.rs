@@ -159,7 +159,7 @@ fn not_without_a_ledger() {
     accept(&mut world, 0..10);
     world.gate.stop();
     streams::delete(&mut world.client, "ONCEGATE");
-    refuses(&world, &[], &["ONCEGATE", "not there"]);
+    refuses(&world, &[], &["ONCEGATE", "not there", "restore"]);
     assert!(!streams::info(&mut world.client, "ONCEGATE")["error"].is_null(), "it made a ledger");
     world.server.kill();
     refuses(&world, &[], &["no NATS server answers"]);
@@ -183,12 +183,16 @@ fn from_a_ledger_that_was_trimmed_a_window_ago() {
     accept(&mut world, 0..100);
     world.gate.stop();
     trim(&mut world, 30);
-    let first = streams::get(&mut world.client, "ONCEGATE", 30).unwrap().time;
+    let last = streams::last_sequence(&mut world.client, "ONCEGATE");
+    let read = streams::get(&mut world.client, "ONCEGATE", last).unwrap().time;
+    let clock = json!({ "name": "CLOCK", "subjects": ["clock"], "storage": "file" });
+    streams::create(&mut world.client, &clock);
     support::wait_until("the window to be over", || {
-        let sequence = world.act("later", "{}");
-        streams::get(&mut world.client, "ACTIONS", sequence).unwrap().time
-            > first + jiff::SignedDuration::from_millis(1_100)
+        let tick = world.client.publish(&Outgoing::new("clock", &[], b"")).sequence;
+        let now = streams::get(&mut world.client, "CLOCK", tick).unwrap().time;
+        now > read + jiff::SignedDuration::from_secs(1)
     });
+    world.act("later", "{}");
     std::fs::remove_dir_all(world.gate.table().join("db")).unwrap();
     rebuild(&world, &[]);
     world.gate.start();

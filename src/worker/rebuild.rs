@@ -58,7 +58,16 @@ pub struct Loss {
 /// `accept_ledger`.
 pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Rebuilt> {
     let connection = Connection::open(&config.nats, "rebuild").await?;
-    // Whatever is missing stays missing here.
+    for (role, stream) in
+        [("ledger", config.ledger_stream()), ("input", config.input.stream.clone())]
+    {
+        let info = setup::stream_info(&connection, &stream).await?;
+        anyhow::ensure!(
+            info.is_some(),
+            "the {role} stream {stream} is not there, so there is nothing to make a table from: restore it first"
+        );
+    }
+    // What is not fit is not made fit here.
     let looking = Config { manage: false, ..config.clone() };
     let input = setup::input(&connection, &looking).await?;
     setup::ledger(&connection, &looking).await?;
