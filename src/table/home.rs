@@ -69,18 +69,6 @@ impl Home {
         }
     }
 
-    /// Whether the database has a log, be it an empty one.
-    pub(super) fn has_log(&self) -> Result<bool, TableError> {
-        let db = self.db();
-        let failed = |source| TableError::io(&db, "listing the directory", source);
-        for file in fs::read_dir(&db).map_err(failed)? {
-            if file.map_err(failed)?.path().extension().is_some_and(|kind| kind == "log") {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
     /// An empty place to make a database in.
     pub(super) fn new_db(&self) -> Result<PathBuf, TableError> {
         let new = self.path.join(NEW_DB);

@@ -1,6 +1,7 @@
 //! The table on RocksDB.
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,9 +59,9 @@ impl RocksTable {
         if !home.has_db()? {
             create(&home, gate_name)?;
         }
-        let names = look(&home, gate_name)?;
-        if !home.has_log()? {
-            make_log(&home, &names)?;
+        let names = look(&home.db(), path, gate_name)?;
+        if logs(&home.db())? == Logs::Unchained {
+            make_log(&home.db(), path, &names)?;
         }
         let watermark = Watermark::default();
         let failed = |source| TableError::rocks(path, "opening", source);
@@ -168,37 +169,47 @@ impl fmt::Debug for RocksTable {
     }
 }
 
-/// Reads what is there: the names of its families, if it is a table of this gate, of a known format, whose
-/// positions can be read.
+/// Reads what is in `at`: the names of its families, if it is a table of this gate, of a known format, whose
+/// positions can be read. `path` is what errors name.
 ///
 /// An opening that may write does so at once: it flushes the log, begins a new manifest, and removes the files
 /// that the manifest does not name. What is refused must stay as it is, so it is looked at first.
-fn look(home: &Home, gate_name: &str) -> Result<Vec<String>, TableError> {
-    let failed = |source| TableError::rocks(&home.path, "opening", source);
-    let logs = if home.has_log()? { Logs::Chained } else { Logs::Unchained };
-    let database = options::database(logs).map_err(failed)?;
-    let names = DB::list_cf(&database, home.db()).map_err(failed)?;
+fn look(at: &Path, path: &Path, gate_name: &str) -> Result<Vec<String>, TableError> {
+    let failed = |source| TableError::rocks(path, "opening", source);
+    let database = options::database(logs(at)?).map_err(failed)?;
+    let names = DB::list_cf(&database, at).map_err(failed)?;
     for name in [KEYS, META] {
         if !names.iter().any(|found| found == name) {
             let what = format!("its column family `{name}` is missing");
-            return Err(TableError::damaged(&home.path, what));
+            return Err(TableError::damaged(path, what));
         }
     }
     let families = options::families(&Watermark::default(), &names);
-    let db = DB::open_cf_descriptors_read_only(&database, home.db(), families, false);
-    let db = db.map_err(failed)?;
-    let meta = Meta::of(&db, &home.path)?;
+    let db = DB::open_cf_descriptors_read_only(&database, at, families, false).map_err(failed)?;
+    let meta = Meta::of(&db, path)?;
     meta.check(gate_name)?;
     meta.cursors()?;
     Ok(names)
 }
 
+/// How the logs of a database are to be read: by their chain, if there is any log, be it an empty one.
+fn logs(at: &Path) -> Result<Logs, TableError> {
+    let failed = |source| TableError::io(at, "listing the directory", source);
+    let is_log = |file: &Path| file.extension().is_some_and(|kind| kind == "log");
+    for file in fs::read_dir(at).map_err(failed)? {
+        if is_log(&file.map_err(failed)?.path()) {
+            return Ok(Logs::Chained);
+        }
+    }
+    Ok(Logs::Unchained)
+}
+
 /// A database without a log gets one, for the next opening to go by.
-fn make_log(home: &Home, names: &[String]) -> Result<(), TableError> {
-    let failed = |source| TableError::rocks(&home.path, "making a log", source);
+fn make_log(at: &Path, path: &Path, names: &[String]) -> Result<(), TableError> {
+    let failed = |source| TableError::rocks(path, "making a log", source);
     let database = options::database(Logs::Unchained).map_err(failed)?;
     let families = options::families(&Watermark::default(), names);
-    DB::open_cf_descriptors(&database, home.db(), families).map(drop).map_err(failed)
+    DB::open_cf_descriptors(&database, at, families).map(drop).map_err(failed)
 }
 
 /// Makes a whole database beside its place, then puts it there: a crash leaves all of it or nothing.
