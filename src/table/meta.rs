@@ -69,7 +69,7 @@ impl<'a> Meta<'a> {
         match found {
             FORMAT => {}
             0 => return Err(TableError::damaged(self.path, "its format is 0")),
-            ..FORMAT => return Err(TableError::OlderFormat { path, found, known: FORMAT }),
+            1..FORMAT => return Err(TableError::OlderFormat { path, found, known: FORMAT }),
             _ => {
                 return Err(TableError::NewerFormat { path, found, known: FORMAT });
             }

@@ -24,7 +24,7 @@ pub enum Old {
     /// Nothing.
     Absent,
     /// A table that can be read.
-    Readable(OldTable),
+    Readable(Box<OldTable>),
     /// Something that can't be read as a table: why.
     Unreadable(TableError),
 }
@@ -43,7 +43,7 @@ pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableErr
     };
     let old = match looked {
         Ok(None) => Old::Absent,
-        Ok(Some(looked)) => Old::Readable(OldTable(looked)),
+        Ok(Some(looked)) => Old::Readable(Box::new(OldTable(looked))),
         Err(
             error @ (TableError::Damaged { .. }
             | TableError::OlderFormat { .. }

@@ -85,7 +85,7 @@ impl RocksTable {
         // What is refused must stay as it is.
         let Looked { families, has_log, .. } = Looked::at(&place, &home.path, gate_name)?;
         if !has_log {
-            make_log(&home, &families)?;
+            make_log(&place, &home.path, &families)?;
         }
         let watermark = Watermark::default();
         let failed = |source| TableError::rocks(&home.path, "opening", source);
@@ -242,11 +242,11 @@ impl fmt::Debug for RocksTable {
 }
 
 /// A database without a log gets one, for the next opening to go by.
-fn make_log(home: &Home, names: &[String]) -> Result<(), TableError> {
-    let failed = |source| TableError::rocks(&home.path, "making a log", source);
+fn make_log(at: &Path, path: &Path, names: &[String]) -> Result<(), TableError> {
+    let failed = |source| TableError::rocks(path, "making a log", source);
     let database = options::database(Logs::Unchained).map_err(failed)?;
     let families = options::families(&Watermark::default(), names);
-    DB::open_cf_descriptors(&database, home.db(), families).map(drop).map_err(failed)
+    DB::open_cf_descriptors(&database, at, families).map(drop).map_err(failed)
 }
 
 /// Makes a whole database beside its place: a crash leaves all of it or nothing.

@@ -33,9 +33,9 @@ struct Scene {
 /// What the worker made of a damaged table.
 #[derive(Debug, PartialEq, Eq)]
 enum Course {
-    /// It stopped before it was ready, and changed nothing.
+    /// It stopped before it led, and changed nothing.
     Refused,
-    /// It stopped at a look-up.
+    /// It stopped at a look-up or a commit.
     FoundLate,
     /// It went on.
     Harmless,
@@ -84,31 +84,19 @@ impl Scene {
         self.world.publish_all(&actions(0..KEYS));
         self.world.capture();
         self.world.gate.spawn();
-        let mut ready = false;
-        let ended = wait_for("the worker to end, or to judge", || {
-            ready |= self.world.gate.ready() == Some(200);
-            match self.world.gate.has_ended() {
+        let ended =
+            wait_for("the worker to end, or to judge", || match self.world.gate.has_ended() {
                 true => Some(true),
                 false => self.world.is_settled().then_some(false),
-            }
-        });
-        let course = match (ended, ready) {
-            (false, _) => {
-                self.world.gate.kill9();
-                Course::Harmless
-            }
-            (true, _) => {
-                let ending = self.world.gate.ending();
-                let led = streams::last_sequence(&mut self.world.client, "ONCEGATE") > entries;
-                explains(&ending, what);
-                if !led && !ready {
-                    let after = content(&self.world.gate.table());
-                    assert!(before == after, "{what}: it was refused, and changed");
-                    Course::Refused
-                } else {
-                    Course::FoundLate
-                }
-            }
+            });
+        let course = if ended {
+            explains(&self.world.gate.ending(), what);
+            let led = streams::last_sequence(&mut self.world.client, "ONCEGATE") > entries;
+            let is_unchanged = before == content(&self.world.gate.table());
+            if !led && is_unchanged { Course::Refused } else { Course::FoundLate }
+        } else {
+            self.world.gate.kill9();
+            Course::Harmless
         };
         self.put_back();
         self.world.gate.start();

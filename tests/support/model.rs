@@ -1,7 +1,7 @@
 //! The contract as a simple program: input messages in order, decisions out. It shares nothing
 //! with the worker, keeps everything in memory, and is in no hurry.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -60,6 +60,16 @@ impl Rules {
         settings.set("retention.window", window);
     }
 
+    /// Whether a key that was accepted under `other` is judged by its digest alone.
+    fn judge_alike(&self, other: &Self) -> bool {
+        let of = |rules: &Self| {
+            let Rules { from, scope, max_bytes, forward_missing, compare, ignore, .. } =
+                rules.clone();
+            (from, scope, max_bytes, forward_missing, compare, ignore)
+        };
+        of(self) == of(other)
+    }
+
     fn left_out(&self) -> Vec<String> {
         let from = self.from.iter().filter_map(|s| s.strip_prefix("json:"));
         self.ignore.iter().copied().chain(from).map(String::from).collect()
@@ -113,6 +123,7 @@ impl Decision {
 
 struct Original {
     input: usize,
+    rules: Rules,
     expires: Timestamp,
     message: Stored,
 }
@@ -123,6 +134,8 @@ pub struct Model {
     rules: Rules,
     era: usize,
     seen: HashMap<FullKey, Original>,
+    /// Inputs whose entries the ledger has dropped.
+    gone: BTreeSet<usize>,
     /// The highest source time named in the ledger so far.
     clock: Timestamp,
     judged: usize,
@@ -130,13 +143,25 @@ pub struct Model {
 
 impl Model {
     pub fn new(rules: Rules) -> Self {
-        Self { rules, era: 0, seen: HashMap::new(), clock: Timestamp::MIN, judged: 0 }
+        Self {
+            rules,
+            era: 0,
+            seen: HashMap::new(),
+            gone: BTreeSet::new(),
+            clock: Timestamp::MIN,
+            judged: 0,
+        }
     }
 
     /// From here on these rules are in force.
     pub fn change(&mut self, rules: Rules) {
         self.rules = rules;
         self.era += 1;
+    }
+
+    /// From here on the ledger lacks the entries of these inputs.
+    pub fn lose(&mut self, inputs: &BTreeSet<usize>) {
+        self.gone.extend(inputs);
     }
 
     /// The next message of the input.
@@ -154,8 +179,12 @@ impl Model {
         if decision.verdict == Verdict::Accepted
             && let Some(key) = &decision.key
         {
-            let original =
-                Original { input, expires: now + self.rules.window, message: message.clone() };
+            let original = Original {
+                input,
+                rules: self.rules.clone(),
+                expires: now + self.rules.window,
+                message: message.clone(),
+            };
             self.seen.insert((decision.scope.clone(), key.clone()), original);
         }
         if decision.verdict != Verdict::Duplicate {
@@ -212,6 +241,10 @@ impl Model {
             return;
         };
         if now >= original.expires {
+            return;
+        }
+        if self.gone.contains(&original.input) && !original.rules.judge_alike(&self.rules) {
+            decision.verdict = Verdict::Rejected("rules_changed");
             return;
         }
         let same = original.message.subject == message.subject

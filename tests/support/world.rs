@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::compare::{Comparison, Judged};
 use super::gate::Gate;
@@ -43,6 +43,9 @@ pub struct World<S: Site = Server> {
     /// From which input on which rules are in force.
     eras: Vec<(usize, Rules)>,
     foreign: BTreeSet<u64>,
+    /// Entries that the ledger has dropped since they were compared, and from which input on.
+    dropped: Vec<Entry>,
+    gone: Vec<(usize, BTreeSet<usize>)>,
 }
 
 impl World {
@@ -75,6 +78,8 @@ impl<S: Site> World<S> {
             unread: 1,
             eras: vec![(0, rules)],
             foreign: BTreeSet::new(),
+            dropped: Vec::new(),
+            gone: Vec::new(),
         }
     }
 
@@ -154,6 +159,23 @@ impl<S: Site> World<S> {
         self.gate.start();
     }
 
+    /// The ledger drops all but its last entries, as it does by its age; the worker must not run.
+    pub fn trim_ledger(&mut self, kept: u64) {
+        let report = self.compare();
+        let stream = self.ledger();
+        let limit = |kept: i64, discard: &str| json!({ "max_msgs": kept, "discard": discard });
+        streams::update(&mut self.client, &stream, &limit(kept as i64, "old"));
+        streams::update(&mut self.client, &stream, &limit(-1, "new"));
+        let first =
+            streams::info(&mut self.client, &stream)["state"]["first_seq"].as_u64().unwrap();
+        let is_gone = |entry: &Entry| entry.sequence < first;
+        let gone = |entry: &Option<Entry>| entry.as_ref().is_some_and(is_gone);
+        let inputs = (0..report.of_input.len()).filter(|index| gone(&report.of_input[*index]));
+        self.gone.push((self.inputs.len(), inputs.collect()));
+        self.dropped = report.entries.into_iter().filter(is_gone).collect();
+        assert!(!self.dropped.is_empty(), "nothing was dropped");
+    }
+
     /// Reads what the input stream holds beyond what was read before. A work queue loses its
     /// messages when they are judged, so there it must be called before.
     pub fn capture(&mut self) {
@@ -202,11 +224,15 @@ impl<S: Site> World<S> {
             for (_, rules) in self.eras.iter().skip(1).filter(|(from, _)| *from == index) {
                 model.change(rules.clone());
             }
+            for (_, gone) in self.gone.iter().filter(|(from, _)| *from == index) {
+                model.lose(gone);
+            }
             let decision = model.judge(input);
             judged.push(Judged { input: input.clone(), decision });
         }
         let stream = self.ledger();
-        let mut entries = ledger::read_all(&mut self.client, &stream);
+        let mut entries = self.dropped.clone();
+        entries.extend(ledger::read_all(&mut self.client, &stream));
         entries.retain(|entry| !self.foreign.contains(&entry.sequence));
         let rules = &self.eras[0].1;
         let found = match Comparison::of(rules, &self.input, &judged, &entries) {

@@ -17,6 +17,7 @@ mod entries;
 mod inputs;
 mod keys;
 mod payloads;
+mod rules;
 mod windows;
 
 use support::model::Rules;
