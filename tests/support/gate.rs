@@ -187,6 +187,11 @@ impl Gate {
         });
     }
 
+    /// The process's id.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it does not run").id()
+    }
+
     /// Whether there is a process of it, running or frozen.
     pub fn is_started(&self) -> bool {
         self.child.is_some()
