@@ -39,6 +39,11 @@ const FILE_BYTES: u64 = 128 * MIB as u64;
 /// Files held open; most systems allow a process 1024.
 const OPEN_FILES_MAX: i32 = 512;
 
+/// Blocks of a file that a compaction has replaced leave the cache with it. Else they stay until the cache
+/// is full: with a small window the whole table is rewritten all the time, and any gate, however few keys it
+/// has, would come to take all of the cache's bound. No setter in the crate: set when the table is open.
+pub(super) const UNCACHE_OBSOLETE: (&str, &str) = ("uncache_aggressiveness", "230");
+
 /// The settings of the whole database. Keep them as long as it is open: its counters live there.
 pub(super) fn database() -> Options {
     let mut options = Options::default();

@@ -73,6 +73,8 @@ impl RocksTable {
         let meta = Meta::of(&db, path)?;
         meta.check(gate_name)?;
         meta.cursors()?;
+        let uncache = [options::UNCACHE_OBSOLETE];
+        db.set_options_cf(family(&db, path, KEYS)?, &uncache).map_err(failed)?;
         let interrupted = AtomicBool::new(false);
         Ok(Self { db, database, watermark, interrupted, poison: OnceLock::new(), home })
     }
