@@ -87,6 +87,7 @@ fn term(window_ms: u64) -> Leading {
         payload_ignore: Vec::new(),
     };
     Leading {
+        format: entry::FORMAT,
         instance: "i".into(),
         host: "h".into(),
         version: "v".into(),

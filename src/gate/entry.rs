@@ -15,6 +15,13 @@ use super::key::ActionKey;
 use super::rules::RuleTexts;
 use super::source::{Source, TimeNs};
 use super::verdict::{Reason, Rejection};
+use Unread::Foreign;
+
+/// The format of entries that this code writes, and the newest that it reads. A `leading` entry names that
+/// of all entries up to the next one.
+///
+/// 1: as in this file.
+pub const FORMAT: u64 = 1;
 
 /// The header that carries the key.
 pub const KEY: &str = "Idempotency-Key";
@@ -88,6 +95,9 @@ pub struct First {
 /// The body of `<name>.leading`: who decides from here on, and under what.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leading {
+    /// Of this entry and those after it, see [`FORMAT`].
+    #[serde(default = "first_format")]
+    pub format: u64,
     /// Kept in the table's directory.
     pub instance: String,
     /// Host name.
@@ -106,6 +116,11 @@ pub struct Leading {
     pub ledger_sequence: u64,
     /// Highest source time of the entries before this one, ns since the epoch.
     pub source_time_max_ns: TimeNs,
+}
+
+/// Of a body that names none.
+fn first_format() -> u64 {
+    1
 }
 
 /// An input in a `leading` entry.
@@ -162,10 +177,21 @@ impl Entry {
     }
 }
 
-/// A message in the ledger that the gate did not write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not an entry of this gate: {0}")]
-pub struct Foreign(pub &'static str);
+/// A message in the ledger that is not read as an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// The gate did not write it.
+    #[error("not an entry of this gate: {0}")]
+    Foreign(&'static str),
+    /// A `leading` entry of a later version: what it and those after it say is not known.
+    #[error("of format {format}, written by oncegate {version}")]
+    Newer {
+        /// More than [`FORMAT`].
+        format: u64,
+        /// Of the program that wrote it, as far as it is told.
+        version: String,
+    },
+}
 
 /// What tells one entry from another at the same sequence: its subject and the input position it names.
 pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
@@ -370,7 +396,7 @@ pub fn decode(
     subject: &str,
     headers: &Headers,
     payload: &[u8],
-) -> Result<Entry, Foreign> {
+) -> Result<Entry, Unread> {
     let kind = subject.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
     let kind = kind.ok_or(Foreign("its subject is not the gate's"))?;
     match kind.split('.').next().unwrap_or_default() {
@@ -386,19 +412,33 @@ pub fn decode(
             let duplicates = duplicates.ok_or(Foreign("it does not count its duplicates"))?;
             Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
         }
-        "leading" => serde_json::from_slice(payload)
-            .map(|leading| Entry::Leading(Box::new(leading)))
-            .map_err(|_| Foreign("its body does not say who leads")),
+        "leading" => decode_leading(payload),
         _ => Err(Foreign("its subject is of no known kind")),
     }
 }
 
-fn position(headers: &Headers, name: &str) -> Result<Source, Foreign> {
+/// A newer body may lack what this version asks of one: its format is read first.
+fn decode_leading(payload: &[u8]) -> Result<Entry, Unread> {
+    let unclear = |_| Foreign("its body does not say who leads");
+    let body: serde_json::Value = serde_json::from_slice(payload).map_err(unclear)?;
+    let format = body.get("format").and_then(serde_json::Value::as_u64);
+    if let Some(format) = format.filter(|format| *format > FORMAT) {
+        let version = body.get("version").and_then(serde_json::Value::as_str);
+        return Err(Unread::Newer { format, version: version.unwrap_or("?").to_owned() });
+    }
+    let leading: Leading = serde_json::from_slice(payload).map_err(unclear)?;
+    match leading.format {
+        0 => Err(Foreign("its format is 0")),
+        _ => Ok(Entry::Leading(Box::new(leading))),
+    }
+}
+
+fn position(headers: &Headers, name: &str) -> Result<Source, Unread> {
     let text = headers.one(name).ok_or(Foreign("it names no input position"))?;
     text.parse().map_err(|_| Foreign("it names no input position"))
 }
 
-fn decode_accepted(headers: &Headers) -> Result<Entry, Foreign> {
+fn decode_accepted(headers: &Headers) -> Result<Entry, Unread> {
     let source = position(headers, SOURCE)?;
     let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
     let digest = digest.ok_or(Foreign("it has no digest"))?;

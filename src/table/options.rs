@@ -40,6 +40,11 @@ const FILE_BYTES: u64 = 128 * MIB as u64;
 /// Files held open; most systems allow a process 1024.
 const OPEN_FILES_MAX: i32 = 512;
 
+/// Blocks of a file that a compaction has replaced leave the cache with it. Else they stay until the cache
+/// is full: with a small window the whole table is rewritten all the time, and any gate, however few keys it
+/// has, would come to take all of the cache's bound. No setter in the crate: set when the table is open.
+pub(super) const UNCACHE_OBSOLETE: (&str, &str) = ("uncache_aggressiveness", "230");
+
 /// Whether each log says what the log before it held, and an opening goes by that.
 ///
 /// A full write buffer is flushed in the background while the next log is written. If the process ends before

@@ -92,6 +92,8 @@ impl RocksTable {
         let database = options::database(Logs::Chained).map_err(failed)?;
         let families = options::families(&watermark, &families);
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
+        let uncache = [options::UNCACHE_OBSOLETE];
+        db.set_options_cf(family(&db, &home.path, KEYS)?, &uncache).map_err(failed)?;
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let writing = WriteOptions::default();
         Ok(Self::of(home, place, database, db, watermark, writing))

@@ -9,8 +9,8 @@ use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
 use crate::gate::engine::Unsettled;
 use crate::gate::engine::lead::{self, Beginning, Leader};
-use crate::gate::engine::recovery::Recovered;
-use crate::gate::entry::{Leading, Limits};
+use crate::gate::engine::recovery::{Recovered, Refusal};
+use crate::gate::entry::{self, Entry, Leading, Limits, Unread};
 use crate::gate::rules::RuleTexts;
 use crate::http::Status;
 use crate::nats::api::ApiError;
@@ -171,14 +171,24 @@ impl Worker {
         }
     }
 
-    /// Under which rules and window the ledger was last written.
+    /// Under which rules and window the ledger was last written. The table may have been brought past it
+    /// by a later version, so its format is looked at here too.
     pub(super) async fn last_leading(
         &self,
         connection: &Connection,
     ) -> Result<Option<Leading>, Trouble> {
         let subject = format!("{}.leading", self.config.name);
         let last = raw::last_on(connection, &self.config.ledger_stream(), &subject).await?;
-        Ok(last.and_then(|last| serde_json::from_slice(&last.payload).ok()))
+        let Some(last) = last else { return Ok(None) };
+        let headers = last.headers.unwrap_or_default();
+        match entry::decode(&self.config.name, &last.subject, &headers, &last.payload) {
+            Ok(Entry::Leading(leading)) => Ok(Some(*leading)),
+            Err(Unread::Newer { format, version }) => {
+                let sequence = last.sequence;
+                Err(Trouble::Stop(Refusal::NewerEntries { sequence, format, version }.into()))
+            }
+            Ok(_) | Err(Unread::Foreign(_)) => Ok(None),
+        }
     }
 
     pub(super) fn refusal_to_lead_after(&self, before: &Leading) -> Option<anyhow::Error> {

@@ -18,5 +18,4 @@ mod support;
 mod each;
 mod faults;
 mod mixed;
-mod publisher;
 mod stage;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::publisher::Publisher;
 use crate::support::gate::{Gate, Settings};
 use crate::support::load::{self, Dice};
 use crate::support::model::{Rules, Verdict};
 use crate::support::proxy::Proxy;
+use crate::support::publisher::Publisher;
 use crate::support::raw::Outgoing;
 use crate::support::world::{Site, World};
 use crate::support::{streams, wait_for, wait_until};

@@ -1,6 +1,9 @@
 //! The ledger against the model, entry by entry, with a text that says what differs.
+//!
+//! Inputs and entries may come bit by bit, and what no later entry can speak of may be forgotten: so a
+//! long run is compared in little memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::ledger::{Entry, Position};
 use super::model::{Content, Decision, Presence, Rules, Verdict};
@@ -16,87 +19,152 @@ pub struct Judged {
 /// How many differences are told.
 const TOLD: usize = 8;
 
-pub struct Comparison<'a> {
-    rules: &'a Rules,
-    stream: &'a str,
-    judged: &'a [Judged],
-    /// Index of the next input that no entry has named yet.
-    next: usize,
-    /// The entry of each input that has one.
-    entries: HashMap<usize, &'a Entry>,
-    digest_of: HashMap<(usize, String, Content), String>,
-    content_of: HashMap<(usize, String), (String, Content)>,
-    run_ids: HashMap<String, u64>,
-    differences: Vec<String>,
+/// What a retry of an accepted action shows of it.
+struct Original {
+    sequence: u64,
+    era: usize,
+    digest: Option<String>,
+    source: Option<String>,
+    run_id: Option<String>,
 }
 
-impl<'a> Comparison<'a> {
-    /// Compares; `Err` holds a readable account. `Ok` maps inputs to their entries.
-    pub fn of(
-        rules: &'a Rules,
-        stream: &'a str,
-        judged: &'a [Judged],
-        ledger: &'a [Entry],
-    ) -> Result<HashMap<usize, &'a Entry>, String> {
-        let mut comparison = Self {
-            rules,
-            stream,
-            judged,
+/// Something found in the entry of the input of this index.
+struct Found<T> {
+    index: usize,
+    it: T,
+}
+
+pub struct Comparison {
+    rules: Rules,
+    stream: String,
+    /// Inputs from index `base` on; those before are done with.
+    judged: VecDeque<Judged>,
+    base: usize,
+    /// Index of the next input that no entry has named yet.
+    next: usize,
+    originals: HashMap<usize, Original>,
+    digest_of: HashMap<(usize, String, Content), Found<String>>,
+    content_of: HashMap<(usize, String), Found<(String, Content)>>,
+    run_ids: HashMap<String, Found<u64>>,
+    differences: Vec<String>,
+    parted: bool,
+}
+
+impl Comparison {
+    pub fn new(rules: &Rules, stream: &str) -> Self {
+        Self {
+            rules: rules.clone(),
+            stream: stream.into(),
+            judged: VecDeque::new(),
+            base: 0,
             next: 0,
-            entries: HashMap::new(),
+            originals: HashMap::new(),
             digest_of: HashMap::new(),
             content_of: HashMap::new(),
             run_ids: HashMap::new(),
             differences: Vec::new(),
-        };
-        for entry in ledger {
-            let in_step = match entry.kind() {
-                "accepted" | "rejected" => comparison.verdict(entry),
-                "judged" => comparison.marker(entry),
-                "leading" => comparison.leading(entry),
-                _ => comparison.lost(entry, "no entry of the gate"),
-            };
-            if !in_step || comparison.differences.len() >= TOLD {
-                break;
-            }
-        }
-        if comparison.differences.is_empty() && comparison.next < judged.len() {
-            let rest = comparison.outlook(comparison.next);
-            comparison.differences.push(format!("the ledger ends before these inputs:\n{rest}"));
-        }
-        if comparison.differences.is_empty() {
-            Ok(comparison.entries)
-        } else {
-            Err(comparison.differences.join("\n"))
+            parted: false,
         }
     }
 
+    /// Compares all at once; `Err` holds a readable account. `Ok` maps inputs to their entries.
+    pub fn of<'a>(
+        rules: &Rules,
+        stream: &str,
+        judged: &[Judged],
+        ledger: &'a [Entry],
+    ) -> Result<HashMap<usize, &'a Entry>, String> {
+        let mut comparison = Self::new(rules, stream);
+        judged.iter().for_each(|judged| comparison.expect(judged.clone()));
+        let entries = ledger.iter().filter_map(|entry| Some((comparison.take(entry)?, entry)));
+        let entries = entries.collect();
+        comparison.end()?;
+        Ok(entries)
+    }
+
+    /// The next input.
+    pub fn expect(&mut self, judged: Judged) {
+        self.judged.push_back(judged);
+    }
+
+    /// The next entry, after the inputs that it can name; the index of the input that it decides.
+    pub fn take(&mut self, entry: &Entry) -> Option<usize> {
+        if self.parted || self.differences.len() >= TOLD {
+            return None;
+        }
+        match entry.kind() {
+            "accepted" | "rejected" => return self.verdict(entry),
+            "judged" => self.marker(entry),
+            "leading" => self.leading(entry),
+            _ => self.part(entry, "no entry of the gate"),
+        }
+        None
+    }
+
+    /// What differs so far.
+    pub fn so_far(&self) -> Result<(), String> {
+        if self.differences.is_empty() { Ok(()) } else { Err(self.differences.join("\n")) }
+    }
+
+    /// No more inputs and no more entries will come.
+    pub fn end(mut self) -> Result<(), String> {
+        if self.differences.is_empty() && self.next < self.expected() {
+            let rest = self.outlook(self.next);
+            self.differences.push(format!("the ledger ends before these inputs:\n{rest}"));
+        }
+        self.so_far()
+    }
+
+    /// No later entry speaks of an input before this index, but for the last one that was named.
+    pub fn forget_before(&mut self, index: usize) {
+        let index = index.min(self.next.saturating_sub(1));
+        while self.base < index {
+            self.judged.pop_front();
+            self.base += 1;
+        }
+        self.originals.retain(|own, _| *own >= index);
+        self.digest_of.retain(|_, found| found.index >= index);
+        self.content_of.retain(|_, found| found.index >= index);
+        self.run_ids.retain(|_, found| found.index >= index);
+    }
+
+    /// One more than the index of the last input.
+    fn expected(&self) -> usize {
+        self.base + self.judged.len()
+    }
+
+    fn input(&self, index: usize) -> &Judged {
+        &self.judged[index - self.base]
+    }
+
     /// An accepted or rejected entry must be the one of the next input that has an entry.
-    fn verdict(&mut self, entry: &'a Entry) -> bool {
-        let expected = (self.next..self.judged.len())
-            .find(|index| self.judged[*index].decision.verdict != Verdict::Duplicate);
+    fn verdict(&mut self, entry: &Entry) -> Option<usize> {
+        let expected = (self.next..self.expected())
+            .find(|index| self.input(*index).decision.verdict != Verdict::Duplicate);
         let Some(index) = expected else {
-            return self.lost(entry, "no input is left that has an entry");
+            self.part(entry, "no input is left that has an entry");
+            return None;
         };
-        let Judged { input, decision } = &self.judged[index];
+        let judged = self.input(index).clone();
+        let Judged { input, decision } = &judged;
         if entry.source() != Some(self.position(input)) {
-            return self.lost(entry, "not the entry of the next input");
+            self.part(entry, "not the entry of the next input");
+            return None;
         }
         self.next = index + 1;
-        self.entries.insert(index, entry);
         let mut differ = Differences::of(entry, input);
         self.subject(entry, input, decision, &mut differ);
         self.key(entry, decision, &mut differ);
         self.headers(entry, decision, &mut differ);
-        self.digest(entry, input, decision, &mut differ);
+        self.digest(entry, index, &judged, &mut differ);
         match decision.verdict {
-            Verdict::Accepted => self.run_id(entry, &mut differ),
+            Verdict::Accepted => self.accepted(entry, index, decision.era, &mut differ),
             _ => self.reason(entry, decision, &mut differ),
         }
         self.first(entry, decision, &mut differ);
         differ.payload(decision.payload, &entry.payload, &input.payload);
         self.differences.extend(differ.found);
-        true
+        Some(index)
     }
 
     fn subject(&self, entry: &Entry, input: &Stored, decision: &Decision, to: &mut Differences) {
@@ -167,7 +235,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// Equal digests for equal payloads on one subject, and only for them.
-    fn digest(&mut self, entry: &Entry, input: &Stored, decision: &Decision, to: &mut Differences) {
+    fn digest(&mut self, entry: &Entry, index: usize, judged: &Judged, to: &mut Differences) {
+        let Judged { input, decision } = judged;
         let digest = entry.header("Oncegate-Digest");
         let Some(digest) = digest else {
             let may_lack = ["malformed_headers", "missing_key", "invalid_key", "malformed_payload"];
@@ -191,24 +260,37 @@ impl<'a> Comparison<'a> {
             return;
         }
         let mark = (decision.era, input.subject.clone(), content.clone());
-        let known = self.digest_of.entry(mark).or_insert_with(|| digest.into());
-        to.equal("Oncegate-Digest of an equal payload", digest, known.as_str());
+        let found = || Found { index, it: digest.to_string() };
+        let known = self.digest_of.entry(mark).or_insert_with(found);
+        known.index = index;
+        to.equal("Oncegate-Digest of an equal payload", digest, known.it.as_str());
         let mark = (decision.era, digest.to_string());
         let this = (input.subject.clone(), content.clone());
-        let known = self.content_of.entry(mark).or_insert(this.clone());
-        to.expect("Oncegate-Digest of other payloads", *known == this, digest);
+        let found = || Found { index, it: this.clone() };
+        let known = self.content_of.entry(mark).or_insert_with(found);
+        known.index = index;
+        to.expect("Oncegate-Digest of other payloads", known.it == this, digest);
     }
 
-    fn run_id(&mut self, entry: &Entry, to: &mut Differences) {
+    fn accepted(&mut self, entry: &Entry, index: usize, era: usize, to: &mut Differences) {
         let text = entry.header("Oncegate-Run-Id").unwrap_or_default();
         let version = uuid::Uuid::parse_str(text).map(|id| id.get_version_num());
         let good = version == Ok(7) && text.len() == 36 && text == text.to_lowercase();
         to.expect("Oncegate-Run-Id", good, text);
-        let before = self.run_ids.insert(text.into(), entry.sequence);
-        to.equal("another entry of this run id", before, None);
+        let before = self.run_ids.insert(text.into(), Found { index, it: entry.sequence });
+        to.equal("another entry of this run id", before.map(|found| found.it), None);
         for absent in ["Oncegate-Reason", "Oncegate-Detail"] {
             to.equal(absent, entry.header(absent), None);
         }
+        let header = |name| entry.header(name).map(String::from);
+        let original = Original {
+            sequence: entry.sequence,
+            era,
+            digest: header("Oncegate-Digest"),
+            source: header("Oncegate-Source"),
+            run_id: header("Oncegate-Run-Id"),
+        };
+        self.originals.insert(index, original);
     }
 
     fn reason(&self, entry: &Entry, decision: &Decision, to: &mut Differences) {
@@ -229,62 +311,56 @@ impl<'a> Comparison<'a> {
             to.equal("Oncegate-First-*", told, [None; 4]);
             return;
         };
-        let Some(original) = self.entries.get(&index) else {
+        let Some(original) = self.originals.get(&index) else {
             return;
         };
         let sequence = original.sequence.to_string();
-        let of_original = |name| original.header(name);
         let [digest, others @ ..] = told;
-        if self.judged[index].decision.era == decision.era {
-            to.equal("Oncegate-First-Digest", digest, of_original("Oncegate-Digest"));
+        if original.era == decision.era {
+            to.equal("Oncegate-First-Digest", digest, original.digest.as_deref());
         }
-        let expected = [
-            of_original("Oncegate-Source"),
-            of_original("Oncegate-Run-Id"),
-            Some(sequence.as_str()),
-        ];
+        let expected =
+            [original.source.as_deref(), original.run_id.as_deref(), Some(sequence.as_str())];
         to.equal("Oncegate-First-Source, -Run-Id, -Sequence", others, expected);
     }
 
     /// A marker stands behind duplicates only, and counts them.
-    fn marker(&mut self, entry: &'a Entry) -> bool {
+    fn marker(&mut self, entry: &Entry) {
         let Some(position) = entry.judged() else {
-            return self.lost(entry, "a marker without a position");
+            return self.part(entry, "a marker without a position");
         };
-        let named = (0..self.judged.len())
+        let named = (self.base..self.expected())
             .rev()
-            .find(|index| self.position(&self.judged[*index].input) == position);
+            .find(|index| self.position(&self.input(*index).input) == position);
         let Some(end) = named.map(|index| index + 1).filter(|end| *end >= self.next) else {
-            return self.lost(entry, "a marker that goes backwards, or names no input");
+            return self.part(entry, "a marker that goes backwards, or names no input");
         };
-        let stretch = &self.judged[self.next..end];
-        if stretch.iter().any(|judged| judged.decision.verdict != Verdict::Duplicate) {
-            return self.lost(entry, "a marker that passes over an input that has an entry");
+        let mut stretch = (self.next..end).map(|index| self.input(index));
+        if stretch.any(|judged| judged.decision.verdict != Verdict::Duplicate) {
+            return self.part(entry, "a marker that passes over an input that has an entry");
         }
         let told = entry.header("Oncegate-Duplicates");
-        let mut differ = Differences::of(entry, &self.judged[end.max(1) - 1].input);
-        let count = stretch.len().to_string();
+        let mut differ = Differences::of(entry, &self.input(end - 1).input);
+        let count = (end - self.next).to_string();
         differ.equal("Oncegate-Duplicates", told, Some(count.as_str()));
         differ.expect("payload", entry.payload.is_empty(), entry.payload.len());
         self.differences.extend(differ.found);
         self.next = end;
-        true
     }
 
-    fn leading(&mut self, entry: &Entry) -> bool {
+    fn leading(&mut self, entry: &Entry) {
         let body: Result<serde_json::Value, _> = serde_json::from_slice(&entry.payload);
-        if body.is_ok_and(|body| body.is_object()) {
-            return true;
+        if !body.is_ok_and(|body| body.is_object()) {
+            self.part(entry, "a leading entry whose payload is no JSON object");
         }
-        self.lost(entry, "a leading entry whose payload is no JSON object")
     }
 
     fn position(&self, input: &Stored) -> Position {
-        Position { stream: self.stream.into(), sequence: input.sequence, time: input.time }
+        Position { stream: self.stream.clone(), sequence: input.sequence, time: input.time }
     }
 
     /// Ledger and model have parted: what comes after would only confuse.
-    fn lost(&mut self, entry: &Entry, why: &str) -> bool {
+    fn part(&mut self, entry: &Entry, why: &str) {
         let text = format!(
             "ledger {}: {why}\n  found {} {:?}\n  expected next\n{}",
             entry.sequence,
@@ -293,13 +369,13 @@ impl<'a> Comparison<'a> {
             self.outlook(self.next)
         );
         self.differences.push(text);
-        false
+        self.parted = true;
     }
 
     fn outlook(&self, from: usize) -> String {
-        self.judged[from..]
-            .iter()
+        (from..self.expected())
             .take(4)
+            .map(|index| self.input(index))
             .map(|Judged { input, decision }| {
                 let (number, key) = (input.sequence, &decision.key);
                 let verdict = decision.verdict;

@@ -79,7 +79,8 @@ pub fn read_all(client: &mut Client, stream: &str) -> Vec<Entry> {
     read_from(client, stream, 1, last)
 }
 
-fn read_from(client: &mut Client, stream: &str, from: u64, to: u64) -> Vec<Entry> {
+/// The entries of these sequences.
+pub fn read_from(client: &mut Client, stream: &str, from: u64, to: u64) -> Vec<Entry> {
     streams::read(client, stream, from..=to).into_iter().map(Entry::new).collect()
 }
 

@@ -55,7 +55,8 @@ fn recent(dice: &mut Dice, used: u64) -> u64 {
     used.saturating_sub(dice.roll(back))
 }
 
-fn payment(prefix: &str, key: u64, amount: u64, spelling: u64) -> Outgoing {
+/// A key and an amount, in one of three spellings.
+pub fn payment(prefix: &str, key: u64, amount: u64, spelling: u64) -> Outgoing {
     let payload = match spelling {
         0 => format!("{{\"amount\":{amount},\"to\":\"acct\"}}"),
         1 => format!("{{ \"to\": \"acct\", \"amount\": {amount}.0 }}"),

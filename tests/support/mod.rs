@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod load;
 pub mod model;
 pub mod proxy;
+pub mod publisher;
 pub mod raw;
 pub mod server;
 pub mod stores;

@@ -164,6 +164,12 @@ impl Model {
         self.gone.extend(inputs);
     }
 
+    /// Drops what no later message can see; the place of the oldest input that one still can.
+    pub fn forget_expired(&mut self) -> usize {
+        self.seen.retain(|_, original| original.expires > self.clock);
+        self.seen.values().map(|original| original.input).min().unwrap_or(self.judged)
+    }
+
     /// The next message of the input.
     pub fn judge(&mut self, message: &Stored) -> Decision {
         let input = self.judged;

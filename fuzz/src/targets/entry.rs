@@ -6,7 +6,7 @@ use super::choices::Choices;
 use super::messages::{block_of, sound};
 use crate::gate::action::{Action, RawAction};
 use crate::gate::digest::{Digest, Form};
-use crate::gate::entry::{self, Entry, First, Foreign, Leading, LeadingInput, Limits, Message};
+use crate::gate::entry::{self, Entry, First, Leading, LeadingInput, Limits, Message, Unread};
 use crate::gate::headers::Headers;
 use crate::gate::key::{self, ActionKey};
 use crate::gate::rules::RuleTexts;
@@ -54,7 +54,7 @@ fn add_run_id(headers: &mut Headers) {
     }
 }
 
-fn decode(subject: &str, headers: &Headers, payload: &[u8]) -> Result<Entry, Foreign> {
+fn decode(subject: &str, headers: &Headers, payload: &[u8]) -> Result<Entry, Unread> {
     entry::decode(NAME, subject, headers, payload)
 }
 
@@ -95,7 +95,7 @@ fn read(subject: &str, headers: &Headers, payload: &[u8]) {
 
 // ---- From what an entry says
 
-fn read_back(message: &Message) -> Result<Entry, Foreign> {
+fn read_back(message: &Message) -> Result<Entry, Unread> {
     let headers = Headers::parse(&block_of(&message.headers)).unwrap();
     decode(&message.subject, &headers, &message.payload)
 }
@@ -109,7 +109,12 @@ fn judged(up_to: &Source, duplicates: u64) {
 fn leading(leading: &Leading) {
     let message = entry::leading(NAME, leading);
     sound(&message, usize::MAX);
-    assert_eq!(read_back(&message), Ok(Entry::Leading(Box::new(leading.clone()))));
+    let version = leading.version.clone();
+    let expected = match leading.format {
+        entry::FORMAT => Ok(Entry::Leading(Box::new(leading.clone()))),
+        format => Err(Unread::Newer { format, version }),
+    };
+    assert_eq!(read_back(&message), expected);
 }
 
 /// A bare dead letter fits any ledger, however long the parts of the key are.
@@ -191,7 +196,8 @@ fn some_leading(choices: &mut Choices) -> Leading {
         sequence: choices.number(),
         time_ns: choices.signed(),
     };
-    Leading {
+    let mut leading = Leading {
+        format: entry::FORMAT,
         instance: choices.text(),
         host: choices.text(),
         version: choices.text(),
@@ -208,5 +214,7 @@ fn some_leading(choices: &mut Choices) -> Leading {
         inputs: (0..choices.below(4)).map(|_| input(choices)).collect(),
         ledger_sequence: choices.number(),
         source_time_max_ns: choices.signed(),
-    }
+    };
+    leading.format = leading.format.saturating_add(choices.number());
+    leading
 }

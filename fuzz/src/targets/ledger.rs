@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::choices::Choices;
 use super::messages::block_of;
 use crate::gate::engine::recovery::{Answer, Ask, LedgerMessage};
-use crate::gate::entry::{self, Entry, Leading, LeadingInput, Message};
+use crate::gate::entry::{self, Entry, Leading, LeadingInput, Message, Unread};
 use crate::gate::headers::{Headers, MalformedHeaders};
 use crate::gate::key::ActionKey;
 use crate::gate::rules::RuleTexts;
@@ -60,6 +60,17 @@ impl World {
     pub fn is_whole(&self) -> bool {
         let sequences = self.ledger.iter().map(|message| message.sequence);
         sequences.eq(self.ledger_first..=self.ledger_last)
+    }
+
+    /// Where entries begin that a later version wrote.
+    pub fn newer(&self) -> Option<u64> {
+        let is_newer = |message: &&LedgerMessage| {
+            let LedgerMessage { subject, headers, payload, .. } = message;
+            let Ok(headers) = headers else { return false };
+            let read = entry::decode(NAME, subject, headers, payload);
+            matches!(read, Err(Unread::Newer { .. }))
+        };
+        self.ledger.iter().find(is_newer).map(|message| message.sequence)
     }
 
     pub fn entries(&self) -> Vec<Option<Entry>> {
@@ -187,6 +198,7 @@ fn leading(choices: &mut Choices) -> Leading {
         payload_ignore: Vec::new(),
     };
     Leading {
+        format: entry::FORMAT,
         instance: String::new(),
         host: String::new(),
         version: String::new(),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::refusal::Refusal;
 use super::{Commit, Outcome, fold};
 use crate::gate::cursor::{Cursors, Filling};
-use crate::gate::entry::{self, Entry, Leading};
+use crate::gate::entry::{self, Entry, Leading, Unread};
 use crate::gate::headers::{Headers, MalformedHeaders};
 use crate::gate::source::{Source, TimeNs};
 
@@ -51,14 +51,15 @@ impl Follow {
         Self { name: name.to_owned(), cursors }
     }
 
-    /// Applies what comes after the cursor, up to sequence `last`; none may be missing in between.
+    /// Applies what comes after the cursor, up to sequence `last`; none may be missing in between, and none
+    /// be of a newer format.
     pub fn apply_all(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Applied, Refusal> {
         let mut applied = Applied::default();
         for message in messages.iter().filter(|message| message.sequence <= last) {
             let at = self.cursors.ledger.sequence;
             match message.sequence.saturating_sub(at) {
                 0 => {}
-                1 => self.apply(message, &mut applied),
+                1 => self.apply(message, &mut applied)?,
                 _ => {
                     let to = message.sequence - 1;
                     return Err(Refusal::EntriesMissing { from: at + 1, to });
@@ -69,9 +70,16 @@ impl Follow {
         Ok(applied)
     }
 
-    fn apply(&mut self, message: &LedgerMessage, applied: &mut Applied) {
+    fn apply(&mut self, message: &LedgerMessage, applied: &mut Applied) -> Result<(), Refusal> {
         let LedgerMessage { sequence, time_ns, subject, headers, payload } = message;
         let fingerprint = fingerprint(message);
+        let entry = match headers {
+            Ok(headers) => entry::decode(&self.name, subject, headers, payload),
+            Err(_) => Err(Unread::Foreign("its headers are malformed")),
+        };
+        if let Err(Unread::Newer { format, version }) = entry {
+            return Err(Refusal::NewerEntries { sequence: *sequence, format, version });
+        }
         // Accepted entries before the first term that is left leave no record: what they held is lost
         // too, so the count begins behind them.
         if let Cursors { filling: Some(Filling { from_ns, .. }), in_force: None, .. } =
@@ -79,12 +87,8 @@ impl Follow {
         {
             *from_ns = *time_ns;
         }
-        let entry = headers
-            .as_ref()
-            .ok()
-            .and_then(|headers| entry::decode(&self.name, subject, headers, payload).ok());
         match entry {
-            Some(entry) => {
+            Ok(entry) => {
                 let put = fold::apply(&mut self.cursors, *sequence, fingerprint, &entry);
                 applied.commit.puts.extend(put);
                 match entry {
@@ -98,12 +102,13 @@ impl Follow {
                     Entry::Leading(leading) => applied.leading = Some(leading),
                 }
             }
-            None => {
+            Err(_) => {
                 fold::pass_over(&mut self.cursors, *sequence, fingerprint);
                 applied.foreign.push(*sequence);
             }
         }
         self.cursors.ledger.anchor = Some((*sequence, *time_ns));
+        Ok(())
     }
 }
 

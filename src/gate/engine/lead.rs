@@ -55,6 +55,7 @@ impl Beginning {
         let mut cursors = recovered.cursors.clone();
         cursors.input(input).1.created_ns = recovered.input_created_ns;
         let body = Leading {
+            format: entry::FORMAT,
             instance: leader.instance.clone(),
             host: leader.host.clone(),
             version: leader.version.clone(),

@@ -75,4 +75,19 @@ pub enum Refusal {
         /// What is there now.
         found: String,
     },
+    /// A `leading` entry of a later version of the program.
+    #[error(
+        "the ledger is newer than this oncegate: from entry {sequence} on its entries have format {format}, \
+         written by oncegate {version}; this one knows formats up to {known}. Going on could forget keys. \
+         Run that version, or a later one; docs/upgrades.md says what else can be done.",
+        known = crate::gate::entry::FORMAT
+    )]
+    NewerEntries {
+        /// Ledger sequence.
+        sequence: u64,
+        /// Its format.
+        format: u64,
+        /// Of the program that wrote it.
+        version: String,
+    },
 }

@@ -7,9 +7,9 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::support::load::Dice;
-use crate::support::raw::{Client, Login, Outgoing};
-use crate::support::wait_until;
+use super::load::Dice;
+use super::raw::{Client, Login, Outgoing};
+use super::wait_until;
 
 /// How many messages are on their way at once.
 const CHUNK: usize = 40;
