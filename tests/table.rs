@@ -359,7 +359,7 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
     // The n-th key's source time is 10 n, its expiry 10 n + 1000.
     table.commit(&commit(1, 100)).unwrap();
     let first = table.collect_expired().unwrap();
-    assert_eq!((first.watermark_ns, first.rewritten), (1_000, false), "nothing to begin with");
+    assert_eq!((first.watermark_ns, first.rewritten), (1_000, true), "it never was before");
     table.commit(&commit(101, 200)).unwrap();
     let before: Vec<_> = (1..=200).map(|n| seen(&table, n)).collect();
     assert_eq!(before.iter().position(|seen| *seen), Some(100), "keys 1 to 100 are dead");
@@ -377,6 +377,15 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
     let table = open(dir.path());
     assert!(!table.collect_expired().unwrap().rewritten, "not after reopening either");
     assert_eq!((1..=200).map(|n| seen(&table, n)).collect::<Vec<_>>(), before);
+}
+
+#[test]
+fn a_table_filled_with_what_is_long_dead_is_freed_of_it_by_its_first_collection() {
+    let dir = TempDir::new().unwrap();
+    let table = open(dir.path());
+    table.commit(&commit(1, 1_000)).unwrap();
+    assert!(table.collect_expired().unwrap().rewritten);
+    assert_eq!(keys_on_disk(dir.path()), 100, "the window has a hundred keys");
 }
 
 #[test]

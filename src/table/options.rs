@@ -85,9 +85,10 @@ pub(super) fn database(logs: Logs) -> Result<Options, rocksdb::Error> {
     Ok(options)
 }
 
-/// A flush and a compaction at once, and a little more where there are cores to spare.
+/// A flush and two compactions at once, and a little more where there are cores to spare: a rewrite of the
+/// whole table takes one of the two for long, and commits would stall if nothing merged new runs meanwhile.
 fn background_jobs() -> i32 {
-    available_parallelism().map_or(2, |cores| cores.get().clamp(2, 4) as i32)
+    available_parallelism().map_or(3, |cores| cores.get().clamp(3, 4) as i32)
 }
 
 /// The same for a table that is only written, front to back, and read by nobody until it is flushed:

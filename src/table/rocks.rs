@@ -156,12 +156,12 @@ impl RocksTable {
     }
 
     /// Frees the space of keys that expired: flushes, then lets compactions drop what was expired at the
-    /// highest source time of the flushed position, and rewrites the whole table when half a window has
-    /// gone by since the last rewrite. No verdict changes by it.
+    /// highest source time of the flushed position, and rewrites the whole table if it never was or if half
+    /// a window has gone by since. No verdict changes by it.
     ///
     /// Takes as long as the flush, or as reading and writing the whole table once: call it beside the
-    /// thread that commits, every few minutes or every eighth of the window, whichever is longer, one
-    /// call at a time. Commits and look-ups go on meanwhile.
+    /// thread that commits, every few minutes, or every eighth of the window if that is shorter, one call
+    /// at a time. Commits and look-ups go on meanwhile.
     pub fn collect_expired(&self) -> Result<Collected, TableError> {
         // Read before the flush, which therefore covers it.
         let cursors = self.cursors()?;
@@ -170,10 +170,8 @@ impl RocksTable {
         self.watermark.set_expiry_watermark(watermark_ns);
 
         let meta = self.meta()?;
-        let Some(last_ns) = meta.collected()? else {
-            meta.set_collected(watermark_ns)?;
-            return Ok(Collected { watermark_ns, rewritten: false });
-        };
+        // Never before: the table is new, or was filled from a ledger that goes back further than a window.
+        let last_ns = meta.collected()?.unwrap_or(TimeNs::MIN);
         let window_ns = cursors.in_force.map_or(0, |in_force| in_force.window_ns);
         let rewritten = rewrite_is_due(window_ns, last_ns, watermark_ns) && self.rewrite()?;
         if rewritten {

@@ -8,12 +8,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::table::rocks::RocksTable;
 
-const INTERVAL_MIN: Duration = Duration::from_secs(5 * 60);
+/// Each collection is a flush: not oftener, for the sake of windows of seconds.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+/// A worker that is started again every day collects all the same.
+const INTERVAL_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// Collects every few minutes or every eighth of the window, whichever is longer, until `stop`.
+/// Collects every eighth of the window, or every ten minutes if that is sooner, until `stop`.
 pub fn start(table: Arc<RocksTable>, window: Duration, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let interval = (window / 8).max(INTERVAL_MIN);
+        let interval = (window / 8).clamp(INTERVAL_MIN, INTERVAL_MAX);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
