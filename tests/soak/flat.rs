@@ -85,11 +85,11 @@ pub fn figures(samples: &[Sample]) -> Vec<Figure> {
             |middle| Bound::AtMost(middle * 1.25),
         ),
         figure("verdicts a second", |sample| sample.rate, |middle| Bound::AtLeast(middle * 0.9)),
-        // What a second brings, at most.
+        // What part of a second brings.
         figure(
             "actions not judged yet",
             |sample| sample.waiting as f64,
-            |middle| Bound::AtMost(middle * 2.0 + 500.0),
+            |middle| Bound::AtMost(middle * 1.25 + 500.0),
         ),
     ]
 }
