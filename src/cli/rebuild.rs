@@ -24,7 +24,9 @@ impl Rebuild {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
         let rebuilt = rebuild::prepare(&config, self.accept_ledger).await?;
         if let Some(why) = &rebuilt.unreadable {
-            tell(&format!("The table that is there can't be read, and is replaced: {why}"))?;
+            tell(&format!(
+                "The table that is there can't be read; a new one takes its place. It said: {why}"
+            ))?;
         }
         if let Some(loss) = &rebuilt.loss {
             tell(&explanation(&config, &rebuilt, loss))?;
