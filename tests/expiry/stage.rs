@@ -10,7 +10,7 @@ use oncegate::gate::action::{Action, RawAction};
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::digest::{Digest, Form};
 use oncegate::gate::engine::{Commit, fold};
-use oncegate::gate::entry::{Entry, Leading};
+use oncegate::gate::entry::{self, Entry, Leading};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;
@@ -199,6 +199,7 @@ fn leading(window_ms: u16, source_time_max_ns: i64) -> Leading {
         payload_ignore: Vec::new(),
     };
     Leading {
+        format: entry::FORMAT,
         instance: "i".into(),
         host: "h".into(),
         version: "v".into(),
