@@ -84,7 +84,7 @@ pub(super) fn families(watermark: &Watermark, others: &[String]) -> Vec<ColumnFa
         .collect()
 }
 
-fn keys(watermark: &Watermark) -> Options {
+pub(super) fn keys(watermark: &Watermark) -> Options {
     let mut options = Options::default();
     // The largest single gain: a miss does not search the write buffers.
     options.set_memtable_whole_key_filtering(true);
@@ -128,7 +128,7 @@ fn blocks() -> BlockBasedOptions {
 }
 
 /// A handful of small values that every commit overwrites.
-fn meta() -> Options {
+pub(super) fn meta() -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
