@@ -59,11 +59,11 @@ fn explanation(config: &Config, rebuilt: &Rebuilt, loss: &Loss) -> String {
     let input_says = match (loss.is_work_queue, judged > again) {
         (true, _) => format!(
             "{input} is a work queue and has deleted what was judged, so nothing is judged again; a retry \
-             of one of these keys is forwarded a second time."
+             of one of these keys is forwarded a second time, as a new run."
         ),
         (false, true) => format!(
             "{input} is judged again from {} on; it was judged up to {judged}, so up to {} actions are judged a \
-             second time. Those among them that were forwarded without a key are forwarded again too.",
+             second time. Those of them that are forwarded again keep their run ids; a later retry gets a new one.",
             again + 1,
             judged - again
         ),
