@@ -73,6 +73,25 @@ install() {
     $*"
 }
 
+# find_promtool: sets PROMTOOL to the promtool on PATH, else to that of Debian's package prometheus, taken out of
+# it: to install the package would start a service.
+find_promtool() {
+    local dir="$CACHE_DIR/prometheus" tmp
+    if PROMTOOL=$(command -v promtool); then return 0; fi
+    PROMTOOL="$dir/promtool"
+    [ ! -x "$PROMTOOL" ] || return 0
+    command -v dpkg-deb >/dev/null || die "promtool is missing: put the one of Prometheus on PATH"
+    say "taking promtool out of the Debian package prometheus, to $PROMTOOL"
+    mkdir -p "$dir"
+    tmp=$(mktemp -d "$dir/.new.XXXXXX")
+    if ! (cd "$tmp" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .) >&2; then
+        rm -rf "$tmp"
+        die "apt-get could not download the package prometheus (after apt-get update?); or put promtool on PATH"
+    fi
+    mv "$tmp/usr/bin/promtool" "$PROMTOOL"
+    rm -rf "$tmp"
+}
+
 have_libclang() {
     [ -z "${LIBCLANG_PATH:-}" ] || return 0
     compgen -G '/usr/lib/llvm-*/lib/libclang.so*' >/dev/null \

@@ -23,7 +23,7 @@ use support::gate::Ending;
 use support::load;
 use support::model::{Rules, Verdict};
 use support::raw::Outgoing;
-use support::stores::{copy_of, roll_back, trim};
+use support::stores::{copy_of, roll_back};
 use support::streams;
 use support::world::{World, action};
 
@@ -171,7 +171,7 @@ fn not_from_a_ledger_that_was_trimmed() {
     let mut world = World::started(Rules::default());
     accept(&mut world, 0..100);
     world.gate.stop();
-    trim(&mut world, 30);
+    streams::trim(&mut world.client, "ONCEGATE", 70);
     std::fs::remove_dir_all(world.gate.table().join("db")).unwrap();
     refuses(&world, &[], &["trimmed", "oncegate restore"]);
 }
@@ -182,7 +182,7 @@ fn from_a_ledger_that_was_trimmed_a_window_ago() {
     let mut world = World::started(Rules::window(1));
     accept(&mut world, 0..100);
     world.gate.stop();
-    trim(&mut world, 30);
+    streams::trim(&mut world.client, "ONCEGATE", 70);
     let last = streams::last_sequence(&mut world.client, "ONCEGATE");
     let read = streams::get(&mut world.client, "ONCEGATE", last).unwrap().time;
     let clock = json!({ "name": "CLOCK", "subjects": ["clock"], "storage": "file" });

@@ -12,15 +12,14 @@
 
 mod support;
 
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use support::load;
 use support::model::Rules;
 use support::raw::{Client, Login, Outgoing};
-use support::server::{Server, V2_12, copy_tree};
-use support::streams::{self, Stored};
+use support::server::{Server, V2_12};
+use support::stores::{copy_of, roll_back};
+use support::streams;
 use support::wait_until;
 use support::world::World;
 
@@ -133,26 +132,6 @@ fn a_ledger_made_anew_and_grown_longer() {
     assert_eq!(messages(&mut world.client, "ONCEGATE"), length + 50);
 }
 
-/// Puts a stream's files back as they were.
-fn roll_back(world: &mut World, stream: &str, copy: &Path) {
-    world.server.kill();
-    let files = world.server.stream_files(stream);
-    std::fs::remove_dir_all(&files).unwrap();
-    copy_tree(copy, &files);
-    world.server.restart();
-    world.reconnect();
-}
-
-/// Copies a stream's files while the server is down.
-fn copy_of(world: &mut World, stream: &str) -> tempfile::TempDir {
-    let copy = tempfile::tempdir().unwrap();
-    world.server.kill();
-    copy_tree(&world.server.stream_files(stream), copy.path());
-    world.server.restart();
-    world.reconnect();
-    copy
-}
-
 #[test]
 fn a_ledger_rolled_back() {
     let mut world = stopped_after_work();
@@ -239,31 +218,11 @@ fn an_input_rolled_back() {
     world.gate.refuses(&["ACTIONS"]);
 }
 
-/// Makes the ledger anew with its entries from this sequence on, under their old numbers.
-fn trim(world: &mut World, from: u64) {
-    let last = streams::last_sequence(&mut world.client, "ONCEGATE");
-    let kept: Vec<Stored> = streams::read(&mut world.client, "ONCEGATE", from..=last);
-    let mut config = streams::info(&mut world.client, "ONCEGATE")["config"].clone();
-    config["first_seq"] = json!(from);
-    streams::delete(&mut world.client, "ONCEGATE");
-    streams::create(&mut world.client, &config);
-    let again: Vec<Outgoing> = kept
-        .into_iter()
-        .map(|stored| Outgoing {
-            subject: stored.subject.into_bytes(),
-            headers: stored.headers,
-            payload: stored.payload,
-        })
-        .collect();
-    let acks = world.client.publish_all(&again);
-    assert_eq!(acks[0].sequence, from);
-}
-
 #[test]
 fn no_table_and_a_ledger_that_was_trimmed() {
     let mut world = stopped_after_work();
     std::fs::remove_dir_all(world.gate.table()).unwrap();
-    trim(&mut world, 30);
+    streams::trim(&mut world.client, "ONCEGATE", 70);
     world.act("next", "{}");
     let before = messages(&mut world.client, "ONCEGATE");
     world.gate.refuses(&["ledger"]);
@@ -291,6 +250,14 @@ fn changed_key_rules_need_a_flag() {
     world.gate.restart();
     world.publish_all(&load::mixed(100, "k", 1));
     world.check();
+}
+
+#[test]
+fn a_server_that_takes_only_tiny_messages() {
+    let mut world = World::prepared(Server::start_with("max_payload: 10000"), Rules::default());
+    world.gate.refuses(&["10000", "20000", "max_payload"]);
+    let names = world.client.api("STREAM.NAMES", &Value::Null);
+    assert!(!names.to_string().contains("ONCEGATE"), "{names}");
 }
 
 #[test]

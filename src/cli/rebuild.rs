@@ -24,7 +24,9 @@ impl Rebuild {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
         let rebuilt = rebuild::prepare(&config, self.accept_ledger).await?;
         if let Some(why) = &rebuilt.unreadable {
-            tell(&format!("The table that is there can't be read, and is replaced: {why}"))?;
+            tell(&format!(
+                "The table that is there can't be read; a new one takes its place. It said: {why}"
+            ))?;
         }
         if let Some(loss) = &rebuilt.loss {
             tell(&explanation(&config, &rebuilt, loss))?;
@@ -57,11 +59,11 @@ fn explanation(config: &Config, rebuilt: &Rebuilt, loss: &Loss) -> String {
     let input_says = match (loss.is_work_queue, judged > again) {
         (true, _) => format!(
             "{input} is a work queue and has deleted what was judged, so nothing is judged again; a retry \
-             of one of these keys is forwarded a second time."
+             of one of these keys is forwarded a second time, as a new run."
         ),
         (false, true) => format!(
             "{input} is judged again from {} on; it was judged up to {judged}, so up to {} actions are judged a \
-             second time. Those among them that were forwarded without a key are forwarded again too.",
+             second time. Those of them that are forwarded again keep their run ids; a later retry gets a new one.",
             again + 1,
             judged - again
         ),

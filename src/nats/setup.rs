@@ -109,6 +109,13 @@ pub async fn stream_info(
 /// The ledger stream, fit; made if missing and `manage`.
 pub async fn ledger(connection: &Connection, config: &Config) -> Result<StreamInfo, SetupError> {
     let name = config.ledger_stream();
+    let bytes_max = connection.message_bytes_max();
+    if i64::try_from(bytes_max).is_ok_and(|bytes| bytes < MESSAGE_BYTES_MIN) {
+        return Err(SetupError::Unfit(format!(
+            "the NATS server takes messages of at most {bytes_max} bytes (max_payload), and an entry of the \
+             ledger may need {MESSAGE_BYTES_MIN}: raise max_payload in the server's configuration"
+        )));
+    }
     let info = ensure(connection, config, &name, || ledger_config(config)).await?;
     let unfit = ledger_misfits(config, &info);
     if unfit.is_empty() { Ok(info) } else { Err(misfit("ledger", &name, &unfit)) }

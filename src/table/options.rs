@@ -122,7 +122,7 @@ fn families_with(keys: Options, others: &[String]) -> Vec<ColumnFamilyDescriptor
         .collect()
 }
 
-fn keys(watermark: &Watermark) -> Options {
+pub(super) fn keys(watermark: &Watermark) -> Options {
     let mut options = Options::default();
     // The largest single gain: a miss does not search the write buffers.
     options.set_memtable_whole_key_filtering(true);
@@ -175,7 +175,7 @@ fn blocks() -> BlockBasedOptions {
 }
 
 /// A handful of small values that every commit overwrites.
-fn meta() -> Options {
+pub(super) fn meta() -> Options {
     let mut options = Options::default();
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);

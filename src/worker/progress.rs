@@ -1,15 +1,16 @@
 //! How far a long read is: a bar on a terminal, a line in the log every few seconds otherwise.
 
+use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::clock;
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
-const BAR: &str = "{msg} {wide_bar} {human_pos}/{human_len} {per_sec} {eta} left";
+const BAR: &str = "{msg} {wide_bar} {human_pos}/{human_len} {rate}/s {eta} left";
 
 /// See the module. What is done within the first seconds shows no line.
 pub struct Progress {
@@ -38,7 +39,10 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(None, target).with_message(what);
         if let Ok(style) = ProgressStyle::with_template(BAR) {
-            bar.set_style(style);
+            let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+                write!(out, "{}", HumanCount(state.per_sec() as u64)).ok();
+            };
+            bar.set_style(style.with_key("rate", rate));
         }
         let last_line = Mutex::new(clock::monotonic());
         Self { bar, terminal, base: OnceLock::new(), last_line }

@@ -1,22 +1,10 @@
 //! A restored table and its ledger: one that was trimmed, is too short, is another, or can't be asked.
 
-use serde_json::json as value;
-
 use crate::support::model::Rules;
 use crate::support::raw::Outgoing;
 use crate::support::world::{World, action};
 use crate::support::{ledger, streams};
 use crate::{BACKUPS, back_up, json, lose_table, refused, restore, with_a_backup};
-
-/// Has the ledger drop all but its newest entries, as its limits would.
-fn trim(world: &mut World, keep: u64) {
-    let drop_old = value!({ "discard": "old", "max_msgs": keep });
-    streams::update(&mut world.client, "ONCEGATE", &drop_old);
-    let as_before = value!({ "discard": "new", "max_msgs": -1 });
-    streams::update(&mut world.client, "ONCEGATE", &as_before);
-    let state = streams::info(&mut world.client, "ONCEGATE")["state"].clone();
-    assert_eq!(state["messages"], keep, "{state}");
-}
 
 fn payments(numbers: std::ops::Range<usize>) -> Vec<Outgoing> {
     numbers.map(|number| action("actions.pay", &format!("k{number}"), "{}")).collect()
@@ -38,7 +26,7 @@ fn backed_up_in_between() -> World {
 #[test]
 fn a_ledger_shorter_than_the_window_is_enough_with_a_backup() {
     let mut world = backed_up_in_between();
-    trim(&mut world, 60);
+    streams::trim(&mut world.client, "ONCEGATE", 60);
     world.act("next", "{}");
     // What it is for: without the backup the gate refuses.
     world.gate.refuses(&["the key table was empty and the ledger can't fill it"]);
@@ -60,7 +48,7 @@ fn a_ledger_shorter_than_the_window_is_enough_with_a_backup() {
 #[test]
 fn a_ledger_that_does_not_reach_back_to_the_backup() {
     let mut world = backed_up_in_between();
-    trim(&mut world, 40);
+    streams::trim(&mut world.client, "ONCEGATE", 40);
     refused(
         &world.gate,
         &["restore", BACKUPS],

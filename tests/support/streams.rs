@@ -62,6 +62,14 @@ pub fn update(client: &mut Client, name: &str, more: &Value) -> Value {
     must(client.api(&format!("STREAM.UPDATE.{name}"), &config))
 }
 
+/// A ledger drops all but its newest entries, as its limits would.
+pub fn trim(client: &mut Client, name: &str, keep: u64) {
+    update(client, name, &json!({ "discard": "old", "max_msgs": keep }));
+    update(client, name, &json!({ "discard": "new", "max_msgs": -1 }));
+    let state = info(client, name)["state"].clone();
+    assert_eq!(state["messages"], keep, "{state}");
+}
+
 pub fn delete(client: &mut Client, name: &str) {
     must(client.api(&format!("STREAM.DELETE.{name}"), &Value::Null));
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::compare::{Comparison, Judged};
 use super::gate::Gate;
@@ -163,9 +163,7 @@ impl<S: Site> World<S> {
     pub fn trim_ledger(&mut self, kept: u64) {
         let report = self.compare();
         let stream = self.ledger();
-        let limit = |kept: i64, discard: &str| json!({ "max_msgs": kept, "discard": discard });
-        streams::update(&mut self.client, &stream, &limit(kept as i64, "old"));
-        streams::update(&mut self.client, &stream, &limit(-1, "new"));
+        streams::trim(&mut self.client, &stream, kept);
         let first =
             streams::info(&mut self.client, &stream)["state"]["first_seq"].as_u64().unwrap();
         let is_gone = |entry: &Entry| entry.sequence < first;
