@@ -65,7 +65,7 @@ pub struct Buckets {
 
 impl Buckets {
     pub fn make(dir: &Path) -> Self {
-        let mut database = options::database();
+        let mut database = options::database(options::Logs::Chained).unwrap();
         database.create_if_missing(true);
         let db = DBWithThreadMode::open(&database, dir.join("db")).unwrap();
         db.create_cf(META, &options::meta()).unwrap();
