@@ -97,7 +97,7 @@ fn a_backup_of_a_newer_format() {
     let mark = backups(&world.gate).join("oncegate.json");
     let earlier = std::fs::read(&mark).unwrap();
     std::fs::write(&mark, r#"{"layout":9,"gate":"oncegate","more":true}"#).unwrap();
-    refused(&world.gate, &["restore", BACKUPS, "--id", "1"], &["format 9", "formats up to 2"]);
+    refused(&world.gate, &["restore", BACKUPS, "--id", "1"], &["format 9", "formats up to 1"]);
     std::fs::write(&mark, earlier).unwrap();
     let ending = world.gate.call(&["restore", BACKUPS, "--id", "1"]);
     assert_eq!(ending.code, Some(0), "{ending:#?}");
