@@ -42,8 +42,10 @@ const OPEN_FILES_MAX: i32 = 512;
 
 /// Blocks of a file that a compaction has replaced leave the cache with it. Else they stay until the cache
 /// is full: with a small window the whole table is rewritten all the time, and any gate, however few keys it
-/// has, would come to take all of the cache's bound. No setter in the crate: set when the table is open.
-pub(super) const UNCACHE_OBSOLETE: (&str, &str) = ("uncache_aggressiveness", "230");
+/// has, would come to take all of the cache's bound. The number is how long RocksDB goes on where blocks are
+/// not in the cache: to the end. (At 230 it gave up after ten, the oldest keys' where keys count up, and left
+/// what was looked up last.) No setter in the crate: set when the table is open.
+pub(super) const UNCACHE_OBSOLETE: (&str, &str) = ("uncache_aggressiveness", "10000");
 
 /// Whether each log says what the log before it held, and an opening goes by that.
 ///
