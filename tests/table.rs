@@ -250,6 +250,34 @@ fn a_crash_while_making_the_table_leaves_no_trace() {
 }
 
 #[test]
+fn what_was_left_unfinished_beside_a_table_is_thrown_away() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).commit(&commit(1, 3)).unwrap();
+    fs::create_dir_all(dir.path().join("db.new")).unwrap();
+    fs::write(dir.path().join("db.new/000008.sst"), "half").unwrap();
+    assert_eq!(assert_agrees(&open(dir.path()), 5), 3);
+    assert!(!dir.path().join("db.new").exists());
+}
+
+/// A crash while a table that was made anew takes the old one's place.
+#[test]
+fn the_next_opening_finishes_a_replacement() {
+    for old_is_aside in [false, true] {
+        let (dir, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        open(dir.path()).commit(&commit(1, 3)).unwrap();
+        open(new.path()).commit(&commit(1, 5)).unwrap();
+        fs::rename(new.path().join("db"), dir.path().join("db.rebuilt")).unwrap();
+        if old_is_aside {
+            fs::rename(dir.path().join("db"), dir.path().join("db.replaced-1")).unwrap();
+        }
+        assert_eq!(assert_agrees(&open(dir.path()), 5), 5);
+        assert!(!dir.path().join("db.rebuilt").exists());
+        fs::rename(dir.path().join("db.replaced-1"), new.path().join("db")).unwrap();
+        assert_eq!(assert_agrees(&open(new.path()), 5), 3, "the old one is whole");
+    }
+}
+
+#[test]
 fn after_a_failed_commit_it_takes_and_answers_nothing() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());

@@ -87,6 +87,8 @@ impl RocksTable {
         if !has_log {
             make_log(&place, &home.path, &families)?;
         }
+        // What a rebuild or a restore has left unfinished may be as large as the table.
+        home.new_db()?;
         let watermark = Watermark::default();
         let failed = |source| TableError::rocks(&home.path, "opening", source);
         let database = options::database(Logs::Chained).map_err(failed)?;
