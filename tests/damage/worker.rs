@@ -216,7 +216,7 @@ fn what_belongs_to_another_or_a_later_gate() {
         scene.after(&what, |scene| put_raw(&scene.world.gate.table(), family, name, Some(value)))
     };
     assert_eq!(strange("meta", b"gate", b"payments"), Course::Refused);
-    assert_eq!(strange("meta", b"format", &[2, 0, 0, 0]), Course::Refused);
+    assert_eq!(strange("meta", b"format", &[3, 0, 0, 0]), Course::Refused);
     assert_eq!(
         strange("meta", b"cursors", &[9; 60]),
         Course::Refused,
