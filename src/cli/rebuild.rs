@@ -25,7 +25,7 @@ impl Rebuild {
         let rebuilt = rebuild::prepare(&config, self.accept_ledger).await?;
         if let Some(why) = &rebuilt.unreadable {
             tell(&format!(
-                "The table that is there can't be read; a new one takes its place. It said: {why}"
+                "The table that is there can't be read; a new one takes its place. Nor can it be told whether this ledger is the one that it had applied: what a ledger that went back has lost is forwarded a second time. It said: {why}"
             ))?;
         }
         if let Some(loss) = &rebuilt.loss {
@@ -58,7 +58,8 @@ fn explanation(config: &Config, rebuilt: &Rebuilt, loss: &Loss) -> String {
     let (judged, again) = (loss.input_sequence, rebuilt.input_sequence);
     let input_says = match (loss.is_work_queue, judged > again) {
         (true, _) => format!(
-            "{input} is a work queue and has deleted what was judged, so nothing is judged again; a retry \
+            "{input} is a work queue: of what it has deleted nothing is judged again, and an action among it \
+             that no executor had received yet is lost; a retry \
              of one of these keys is forwarded a second time, as a new run."
         ),
         (false, true) => format!(

@@ -50,8 +50,8 @@ pub enum Refusal {
     /// A new table, but the ledger no longer begins at 1.
     #[error(
         "the key table was empty and the ledger can't fill it: its first entries are trimmed (it was read up \
-         to {first}), so keys that are still within the window would be forgotten. Fill the table from a backup \
-         with `oncegate restore DIR`, restore the ledger stream, or wait until the oldest entry that is left \
+         to {first}), so keys that are still within the window would be forgotten. Move the table's directory away \
+         and fill it from a backup with `oncegate restore DIR`, restore the ledger stream, or wait until the oldest entry that is left \
          is older than the window."
     )]
     LedgerTrimmed {
