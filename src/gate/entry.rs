@@ -1,5 +1,7 @@
 //! Verdict to ledger entry, and back.
 
+pub mod reported;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -8,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::action::Action;
+use super::action::{Action, RawAction};
 use super::digest::Digest;
 use super::headers::Headers;
 use super::key::ActionKey;
+use super::report::{Release, Status};
 use super::rules::RuleTexts;
 use super::source::{Source, TimeNs};
 use super::verdict::{Reason, Rejection};
@@ -20,9 +23,13 @@ use Unread::Foreign;
 /// The format of entries that this code writes, and the newest that it reads. A `leading` entry names that
 /// of all entries up to the next one.
 ///
-/// 1: as in this file.
-pub const FORMAT: u64 = 1;
+/// 1: as in this file, without `completed` and `released`. 2: as in this file.
+pub const FORMAT: u64 = 2;
 
+/// Where a publisher wants its answer.
+pub const REPLY_TO: &str = "Oncegate-Reply-To";
+/// What an executor says became of a run.
+pub const STATUS: &str = "Oncegate-Status";
 /// The header that carries the key.
 pub const KEY: &str = "Idempotency-Key";
 /// The scope parts as a JSON array.
@@ -150,10 +157,36 @@ pub enum Entry {
     },
     /// A dead letter.
     Rejected {
-        /// The action.
+        /// The action, or report.
         source: Source,
         /// Why.
         reason: Reason,
+        /// A report's only: up to which action all are decided.
+        judged: Option<Source>,
+    },
+    /// A run has its result.
+    Completed {
+        /// The report.
+        source: Source,
+        /// Up to which action all are decided.
+        judged: Option<Source>,
+        /// The key.
+        key: ActionKey,
+        /// The run.
+        run_id: Uuid,
+        /// How it ended.
+        status: Status,
+    },
+    /// A key is new again.
+    Released {
+        /// The report.
+        source: Source,
+        /// Up to which action all are decided.
+        judged: Option<Source>,
+        /// The key.
+        key: ActionKey,
+        /// Who gave it back.
+        by: Release,
     },
     /// Nothing but duplicates since the entry before.
     Judged {
@@ -170,9 +203,24 @@ impl Entry {
     /// The input position that the entry makes final.
     pub fn position(&self) -> Option<&Source> {
         match self {
-            Self::Accepted { source, .. } | Self::Rejected { source, .. } => Some(source),
+            Self::Accepted { source, .. }
+            | Self::Rejected { source, .. }
+            | Self::Completed { source, .. }
+            | Self::Released { source, .. } => Some(source),
             Self::Judged { up_to, .. } => Some(up_to),
             Self::Leading(_) => None,
+        }
+    }
+
+    /// Whose record it changes.
+    pub fn changes(&self) -> Option<&ActionKey> {
+        match self {
+            Self::Completed { key, .. } => Some(key),
+            Self::Accepted { .. }
+            | Self::Rejected { .. }
+            | Self::Released { .. }
+            | Self::Judged { .. }
+            | Self::Leading(_) => None,
         }
     }
 }
@@ -245,14 +293,25 @@ impl Message {
         }
     }
 
-    fn push_publisher_headers(&mut self, action: &Action) {
-        let Ok(headers) = &action.raw.headers else {
+    /// The publisher's own; the gate's key stands in the place of his.
+    fn push_headers_of(&mut self, raw: &RawAction, keyed: bool) {
+        let Ok(headers) = &raw.headers else {
             return;
         };
         for (name, value) in headers.forwardable() {
-            if action.key.is_none() || !name.eq_ignore_ascii_case(KEY) {
+            if !keyed || !name.eq_ignore_ascii_case(KEY) {
                 self.headers.push((Cow::Owned(name.clone()), value.clone()));
             }
+        }
+    }
+
+    /// Drops the payload if need be, then the publisher's headers, which come after `own_headers`.
+    fn fit(&mut self, own_headers: usize, limits: Limits) {
+        if !self.fits(limits) {
+            self.payload = Bytes::new();
+        }
+        if !self.fits(limits) {
+            self.headers.truncate(own_headers);
         }
     }
 }
@@ -271,7 +330,7 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
         message.push(DIGEST, digest);
     }
     message.push(SOURCE, &raw.source);
-    message.push_publisher_headers(action);
+    message.push_headers_of(raw, action.key.is_some());
     if !message.fits(limits) {
         return Err(Rejection::new(
             Reason::TooLarge,
@@ -313,13 +372,8 @@ pub fn rejected(
 ) -> Message {
     let mut message = dead_letter(name, action, rejection, first);
     let own_headers = message.headers.len();
-    message.push_publisher_headers(action);
-    if !message.fits(limits) {
-        message.payload = Bytes::new();
-    }
-    if !message.fits(limits) {
-        message.headers.truncate(own_headers);
-    }
+    message.push_headers_of(&action.raw, action.key.is_some());
+    message.fit(own_headers, limits);
     message
 }
 
@@ -402,10 +456,10 @@ pub fn decode(
     match kind.split('.').next().unwrap_or_default() {
         "accepted" => decode_accepted(headers),
         "rejected" => {
-            let reason = headers.one(REASON);
-            let reason = Reason::ALL.into_iter().find(|known| Some(known.as_str()) == reason);
+            let reason = headers.one(REASON).and_then(Reason::named);
             let reason = reason.ok_or(Foreign("its reason is none of the gate's"))?;
-            Ok(Entry::Rejected { source: position(headers, SOURCE)?, reason })
+            let (source, judged) = (position(headers, SOURCE)?, judged_so_far(headers)?);
+            Ok(Entry::Rejected { source, reason, judged })
         }
         "judged" => {
             let duplicates = headers.one(DUPLICATES).and_then(|text| text.parse().ok());
@@ -413,6 +467,7 @@ pub fn decode(
             Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
         }
         "leading" => decode_leading(payload),
+        "completed" | "released" => decode_reported(kind, headers),
         _ => Err(Foreign("its subject is of no known kind")),
     }
 }
@@ -438,24 +493,48 @@ fn position(headers: &Headers, name: &str) -> Result<Source, Unread> {
     text.parse().map_err(|_| Foreign("it names no input position"))
 }
 
+/// `None` where nothing was judged yet.
+fn judged_so_far(headers: &Headers) -> Result<Option<Source>, Unread> {
+    headers.one(JUDGED).map(|_| position(headers, JUDGED)).transpose()
+}
+
+fn decode_reported(kind: &str, headers: &Headers) -> Result<Entry, Unread> {
+    let (source, judged) = (position(headers, SOURCE)?, judged_so_far(headers)?);
+    let key = action_key(headers)?.ok_or(Foreign("it has no key"))?;
+    let completed = |status, key| {
+        let run_id = run_id(headers)?;
+        Ok(Entry::Completed { source: source.clone(), judged: judged.clone(), key, run_id, status })
+    };
+    let by = match kind {
+        "completed.succeeded" => return completed(Status::Succeeded, key),
+        "completed.failed" => return completed(Status::Failed, key),
+        "released.retry" => Release::Retry,
+        "released.operator" => Release::Operator,
+        _ => return Err(Foreign("its subject is of no known kind")),
+    };
+    Ok(Entry::Released { source, judged, key, by })
+}
+
+fn run_id(headers: &Headers) -> Result<Uuid, Unread> {
+    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
+    run_id.ok_or(Foreign("it has no run id"))
+}
+
+fn action_key(headers: &Headers) -> Result<Option<ActionKey>, Unread> {
+    let Some(key) = headers.one(KEY) else { return Ok(None) };
+    let scope: Vec<String> = match headers.one(SCOPE) {
+        Some(json) => serde_json::from_str(json).map_err(|_| Foreign("its scope is no list"))?,
+        None => Vec::new(),
+    };
+    Ok(Some(ActionKey::new(&scope, key)))
+}
+
 fn decode_accepted(headers: &Headers) -> Result<Entry, Unread> {
     let source = position(headers, SOURCE)?;
     let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
     let digest = digest.ok_or(Foreign("it has no digest"))?;
-    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
-    let run_id = run_id.ok_or(Foreign("it has no run id"))?;
-    let key = match headers.one(KEY) {
-        Some(key) => {
-            let scope: Vec<String> = match headers.one(SCOPE) {
-                Some(json) => {
-                    serde_json::from_str(json).map_err(|_| Foreign("its scope is no list"))?
-                }
-                None => Vec::new(),
-            };
-            Some(ActionKey::new(&scope, key))
-        }
-        None => None,
-    };
+    let run_id = run_id(headers)?;
+    let key = action_key(headers)?;
     let key = key.filter(|key| source.run_id(Some(key)) == run_id);
     if key.is_none() && source.run_id(None) != run_id {
         return Err(Foreign("its run id does not follow from its source and key"));

@@ -13,5 +13,6 @@ pub mod ledger;
 mod place;
 pub mod pull;
 pub mod raw;
+pub mod service;
 pub mod setup;
 pub mod tail;

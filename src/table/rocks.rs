@@ -224,9 +224,13 @@ impl RocksTable {
 
     fn write(&self, commit: &Commit) -> Result<(), TableError> {
         let keys = family(&self.db, self.path(), KEYS)?;
-        let mut batch = WriteBatch::with_capacity_bytes(commit.puts.len() * BYTES_PER_PUT);
+        let mut batch = WriteBatch::with_capacity_bytes(commit.changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
-        for (key, record) in &commit.puts {
+        for (key, record) in &commit.changes {
+            let Some(record) = record else {
+                batch.delete_cf(keys, key.to_stored());
+                continue;
+            };
             bytes.clear();
             record.encode(&mut bytes);
             batch.put_cf(keys, key.to_stored(), &bytes);
