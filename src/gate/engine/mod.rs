@@ -197,6 +197,8 @@ struct Overlaid {
     record: Option<KeyRecord>,
     /// The entry that says so.
     ledger_sequence: u64,
+    /// Of the run's result, where that entry is it: it may not be in the ledger yet to be read back.
+    result: Option<Digest>,
 }
 
 /// See the module.
