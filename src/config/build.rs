@@ -9,6 +9,7 @@ use super::{
     Answers, Backup, Compare, Config, Ha, Http, Input, Key, Ledger, MissingKey, Nats, Payload,
     Retention, Table, syntax,
 };
+use crate::gate::key::{KEY_BYTES_MAX, SCOPE_PARTS_MAX};
 
 /// A year as humantime counts it.
 const YEAR: Duration = Duration::from_hours(8766);
@@ -81,16 +82,13 @@ fn input(r: &mut Reader) -> Input {
     }
 }
 
-/// The scope stands in a header of every entry, and a header block is at most 65,535 bytes.
-const SCOPE_PARTS_MAX: usize = 16;
-
 fn key(r: &mut Reader) -> Key {
     let sources = ["header:Idempotency-Key", "json:/idempotency_key"];
     let missing = [("reject", MissingKey::Reject), ("forward", MissingKey::Forward)];
     let key = Key {
         from: r.some_list("key.from", &sources, syntax::key_source),
         scope: r.list("key.scope", &[], syntax::scope_part),
-        max_bytes: r.count("key.max_bytes", 255, &(1..=255)),
+        max_bytes: r.count("key.max_bytes", KEY_BYTES_MAX, &(1..=KEY_BYTES_MAX)),
         missing: r.parse("key.missing", "reject", |text| syntax::one_of(text, &missing)),
     };
     refuse_repeats(r, "key.from", &key.from);

@@ -8,6 +8,11 @@ use uuid::fmt::Hyphenated;
 
 use super::codec::{Damaged, Reader, put_text, put_u64};
 
+/// The most bytes that `key.max_bytes` may allow a key, and each scope part.
+pub const KEY_BYTES_MAX: usize = 255;
+/// The most parts that `key.scope` may have. With these bounds a bare dead letter fits any ledger.
+pub const SCOPE_PARTS_MAX: usize = 16;
+
 /// Scope parts and key, in an exact encoding: the number of scope parts, each part with its length, the key
 /// with its length. Never joined by a delimiter, never a hash: two different (scope, key) pairs never share
 /// an encoding.

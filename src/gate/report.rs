@@ -161,7 +161,7 @@ fn result(raw: &RawAction, headers: &Headers, key: ActionKey) -> Result<Told, St
     Ok(Told::Result { run_id, key, status, digest: digest(&raw.payload) })
 }
 
-/// The key as the accepted entry has it. It may be longer than today's `key.max_bytes`.
+/// The key as the accepted entry has it: by the rules of any day, not by today's.
 fn action_key(headers: &Headers) -> Result<ActionKey, String> {
     let key = one(headers, KEY)?;
     let scope = match headers.all(SCOPE).next() {
@@ -169,9 +169,12 @@ fn action_key(headers: &Headers) -> Result<ActionKey, String> {
         Some(_) => serde_json::from_str::<Vec<String>>(one(headers, SCOPE)?)
             .map_err(|_| format!("{SCOPE} is no JSON array of strings"))?,
     };
+    if scope.len() > key::SCOPE_PARTS_MAX {
+        return Err(format!("{SCOPE} has more than {} parts", key::SCOPE_PARTS_MAX));
+    }
     let named = [(KEY, key)].into_iter().chain(scope.iter().map(|part| (SCOPE, part.as_str())));
     for (name, text) in named {
-        key::check(text, usize::MAX).map_err(|why| format!("{name} {why}"))?;
+        key::check(text, key::KEY_BYTES_MAX).map_err(|why| format!("{name} {why}"))?;
     }
     Ok(ActionKey::new(&scope, key))
 }

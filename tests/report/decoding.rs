@@ -44,7 +44,7 @@ type Row = (&'static str, &'static str, &'static str);
 fn what_says_nothing_is_an_invalid_result() {
     const RESULTS: &str = "oncegate.results.w";
     const FORGET: &str = "oncegate.operator.forget";
-    let rows: [Row; 17] = [
+    let rows: [Row; 18] = [
         (RESULTS, "", "no header Idempotency-Key"),
         (RESULTS, "Idempotency-Key: a", "no header Oncegate-Run-Id"),
         (RESULTS, "Idempotency-Key: a\r\nOncegate-Run-Id: RUN", "no header Oncegate-Status"),
@@ -66,13 +66,14 @@ fn what_says_nothing_is_an_invalid_result() {
         (RESULTS, "Idempotency-Key:", "is empty"),
         (RESULTS, "Idempotency-Key: a\tb", "control character"),
         (RESULTS, "no colon", "malformed"),
+        (RESULTS, "Idempotency-Key: LONG", "is longer than 255 bytes"),
         (FORGET, "Idempotency-Key: a", "no header Oncegate-Detail"),
         (FORGET, "Oncegate-Detail: why", "no header Idempotency-Key"),
         ("oncegate.operator.remember", "Idempotency-Key: a\r\nOncegate-Detail: why", "nothing but"),
         ("other.results.w", "Idempotency-Key: a", "nothing but"),
     ];
     for (subject, lines, why) in rows {
-        let report = message(subject, &lines.replace("RUN", RUN), "{}");
+        let report = message(subject, &lines.replace("RUN", RUN).replace("LONG", &"k".repeat(256)), "{}");
         let rejection = report.told.unwrap_err();
         assert_eq!(rejection.reason, Reason::InvalidResult, "{lines}");
         assert!(rejection.detail.contains(why), "{lines}: {}", rejection.detail);

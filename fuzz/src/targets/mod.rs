@@ -13,6 +13,7 @@ pub mod canonical;
 pub mod codecs;
 pub mod entry;
 pub mod recovery;
+pub mod report;
 
 mod choices;
 mod cursors;
@@ -30,10 +31,11 @@ mod spelling;
 type Target = fn(&[u8]);
 
 /// Every target by the name of its corpus.
-pub const ALL: [(&str, Target); 5] = [
+pub const ALL: [(&str, Target); 6] = [
     ("action", action::check),
     ("canonical", canonical::check),
     ("codecs", codecs::check),
     ("entry", entry::check),
     ("recovery", recovery::check),
+    ("report", report::check),
 ];
