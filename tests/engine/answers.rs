@@ -89,6 +89,20 @@ fn what_came_in_another_order_is_not_answered() {
     );
 }
 
+/// A late marker of an engine before this one closed the duplicate where the result did not stand yet.
+#[test]
+fn a_duplicate_is_not_told_of_a_result_that_did_not_come() {
+    let mut world = World::new();
+    world.act(1, &["a"]);
+    world.pause();
+    world.is_silent = true;
+    world.report([told(1, 1, "a", "succeeded", "1")]);
+    world.act(2, &["a"]);
+    let shown = world.into_unsettled().take_settled(|_| 2);
+    let answered = shown.iter().map(|decided| (decided.source.clone(), decided.receipt.is_some()));
+    assert_eq!(answered.collect::<Vec<_>>(), [(at(ACTIONS, 2), false)]);
+}
+
 #[test]
 fn what_stands_before_the_difference_is_answered() {
     let mut world = in_doubt();

@@ -87,7 +87,9 @@ impl Unsettled {
         let is_judged = |decided: &Decided| decided.source.sequence <= judged(decided.input);
         let shown = |Open { mut decided, entry, in_ledger }| {
             let without_entry = decided.outcome.has_no_entry();
-            if entry >= as_in_line && (others || !without_entry) {
+            // What has no entry follows from all that were in line before it.
+            let follows = without_entry && !others && entry == as_in_line;
+            if entry >= as_in_line && !follows {
                 decided.receipt = None;
             }
             (in_ledger || without_entry).then_some(decided)
