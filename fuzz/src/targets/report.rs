@@ -212,8 +212,7 @@ fn answered(
     });
     let key = report.key().cloned();
     let source = report.raw.source.clone();
-    let receipt =
-        Receipt { reply_to, verdict, replayed: false, key, source, rejection, known };
+    let receipt = Receipt { reply_to, verdict, replayed: false, key, source, rejection, known };
     let body = receipt.body(Some(&Shape::Whole(report.raw.payload.clone())));
     let told: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(told["verdict"], verdict.as_str());

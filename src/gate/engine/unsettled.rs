@@ -94,7 +94,11 @@ impl Unsettled {
             }
             (in_ledger || without_entry).then_some(decided)
         };
-        committed.into_iter().chain(open.into_values().filter_map(shown)).filter(is_judged).collect()
+        committed
+            .into_iter()
+            .chain(open.into_values().filter_map(shown))
+            .filter(is_judged)
+            .collect()
     }
 }
 
