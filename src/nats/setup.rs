@@ -150,9 +150,11 @@ pub async fn reports(connection: &Connection, config: &Config) -> Result<StreamI
     let reports = config.reports();
     let info = ensure(connection, config, &reports.stream, || reports_config(config)).await?;
     let mut unfit = Vec::new();
-    if !info.is_work_queue() {
-        let found = info.text("retention");
-        unfit.push(format!("retention is {found:?}, needed: \"workqueue\""));
+    for (field, needed) in [("storage", "file"), ("retention", "workqueue")] {
+        let found = info.text(field);
+        if found != needed {
+            unfit.push(format!("{field} is {found:?}, needed: {needed:?}"));
+        }
     }
     let (mut found, mut wanted) = (info.subjects(), reports.subjects.clone());
     found.sort();

@@ -14,8 +14,8 @@ use crate::gate::cursor::Cursors;
 use crate::gate::engine::Unsettled;
 use crate::gate::engine::recovery::{Recovered, Refusal};
 use crate::nats::connect::Connection;
-use crate::nats::setup;
-use crate::table::rebuild::{self, Old, OldTable};
+use crate::nats::{raw, setup};
+use crate::table::rebuild::{self, Filling, Old, OldTable};
 use crate::table::{KeyTable, RocksTable};
 
 /// A server that answers nothing for so long is given up.
@@ -71,7 +71,13 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
     let looking = Config { manage: false, ..config.clone() };
     let input = setup::input(&connection, &looking).await?;
     setup::ledger(&connection, &looking).await?;
-    let (old, table) = rebuild::begin(&config.table.path, &config.name)?;
+    setup::reports(&connection, config).await?;
+    let results = format!("{}.completed.>", config.name);
+    let filling = match raw::next(&connection, &config.ledger_stream(), 1, &results).await? {
+        Some(_) => Filling::WrittenAndRead,
+        None => Filling::Written,
+    };
+    let (old, table) = rebuild::begin(&config.table.path, &config.name, filling)?;
     let read = async {
         let disagreement = match &old {
             Old::Readable(old) => disagreement(config, &connection, old).await?,
