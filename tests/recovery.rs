@@ -5,7 +5,6 @@
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovery, Refusal, Step};
 use oncegate::gate::entry::{self, Leading, LeadingInput, Message};
-use oncegate::gate::headers::Headers;
 use oncegate::gate::rules::RuleTexts;
 use oncegate::gate::source::{Source, TimeNs};
 
@@ -24,9 +23,7 @@ impl Ledger {
             sequence,
             time_ns: *time_ns,
             subject: message.subject.clone(),
-            headers: Ok(Headers(
-                message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect(),
-            )),
+            headers: Ok(message.headers.iter().map(|(n, v)| (n, v)).collect()),
             payload: message.payload.clone(),
         });
         Self(stored.collect())

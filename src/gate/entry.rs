@@ -195,12 +195,21 @@ pub enum Unread {
 
 /// What tells one entry from another at the same sequence: its subject and the input position it names.
 pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
+    fingerprint_of(subject, headers.iter())
+}
+
+fn fingerprint_of<'a>(
+    subject: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(subject.as_bytes());
-    for name in [SOURCE, JUDGED, RUN_ID] {
-        for value in headers.all(name) {
-            hash.update(&[0]);
-            hash.update(value.as_bytes());
+    for identifying in [SOURCE, JUDGED, RUN_ID] {
+        for (name, value) in headers.clone() {
+            if name.eq_ignore_ascii_case(identifying) {
+                hash.update(&[0]);
+                hash.update(value.as_bytes());
+            }
         }
     }
     hash.digest()
@@ -209,12 +218,7 @@ pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
 impl Message {
     /// See [`fingerprint`].
     pub fn fingerprint(&self) -> u64 {
-        let identifying = |name: &str| [SOURCE, JUDGED, RUN_ID].contains(&name);
-        let pairs = self.headers.iter().filter(|(name, _)| identifying(name));
-        fingerprint(
-            &self.subject,
-            &Headers(pairs.map(|(n, v)| (n.to_string(), v.clone())).collect()),
-        )
+        fingerprint_of(&self.subject, self.headers.iter().map(|(n, v)| (n.as_ref(), v.as_str())))
     }
 
     fn header_block_bytes(&self) -> usize {
@@ -251,7 +255,7 @@ impl Message {
         };
         for (name, value) in headers.forwardable() {
             if action.key.is_none() || !name.eq_ignore_ascii_case(KEY) {
-                self.headers.push((Cow::Owned(name.clone()), value.clone()));
+                self.headers.push((Cow::Owned(name.to_owned()), value.to_owned()));
             }
         }
     }
@@ -405,12 +409,12 @@ pub fn decode(
             let reason = headers.one(REASON);
             let reason = Reason::ALL.into_iter().find(|known| Some(known.as_str()) == reason);
             let reason = reason.ok_or(Foreign("its reason is none of the gate's"))?;
-            Ok(Entry::Rejected { source: position(headers, SOURCE)?, reason })
+            Ok(Entry::Rejected { source: position(headers.one(SOURCE))?, reason })
         }
         "judged" => {
             let duplicates = headers.one(DUPLICATES).and_then(|text| text.parse().ok());
             let duplicates = duplicates.ok_or(Foreign("it does not count its duplicates"))?;
-            Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
+            Ok(Entry::Judged { up_to: position(headers.one(JUDGED))?, duplicates })
         }
         "leading" => decode_leading(payload),
         _ => Err(Foreign("its subject is of no known kind")),
@@ -433,20 +437,21 @@ fn decode_leading(payload: &[u8]) -> Result<Entry, Unread> {
     }
 }
 
-fn position(headers: &Headers, name: &str) -> Result<Source, Unread> {
-    let text = headers.one(name).ok_or(Foreign("it names no input position"))?;
-    text.parse().map_err(|_| Foreign("it names no input position"))
+fn position(header: Option<&str>) -> Result<Source, Unread> {
+    let source = header.and_then(|text| text.parse().ok());
+    source.ok_or(Foreign("it names no input position"))
 }
 
 fn decode_accepted(headers: &Headers) -> Result<Entry, Unread> {
-    let source = position(headers, SOURCE)?;
-    let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
+    let [source, digest, run_id, key, scope] = headers.each([SOURCE, DIGEST, RUN_ID, KEY, SCOPE]);
+    let source = position(source)?;
+    let digest = digest.and_then(|text| text.parse().ok());
     let digest = digest.ok_or(Foreign("it has no digest"))?;
-    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
+    let run_id = run_id.and_then(|text| Uuid::parse_str(text).ok());
     let run_id = run_id.ok_or(Foreign("it has no run id"))?;
-    let key = match headers.one(KEY) {
+    let key = match key {
         Some(key) => {
-            let scope: Vec<String> = match headers.one(SCOPE) {
+            let scope: Vec<String> = match scope {
                 Some(json) => {
                     serde_json::from_str(json).map_err(|_| Foreign("its scope is no list"))?
                 }
