@@ -51,6 +51,10 @@ pub struct StreamState {
     pub first_seq: u64,
     /// Last sequence that ever was.
     pub last_seq: u64,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// How many bytes they take, all in all.
+    pub bytes: u64,
 }
 
 impl StreamInfo {
