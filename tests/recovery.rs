@@ -8,7 +8,6 @@ mod term;
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovery, Refusal, Step};
 use oncegate::gate::entry::{self, LeadingInput, Message};
-use oncegate::gate::headers::Headers;
 use oncegate::gate::source::{Source, TimeNs};
 
 use term::leading_of;
@@ -28,9 +27,7 @@ impl Ledger {
             sequence,
             time_ns: *time_ns,
             subject: message.subject.clone(),
-            headers: Ok(Headers(
-                message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect(),
-            )),
+            headers: Ok(message.headers.iter().map(|(n, v)| (n, v)).collect()),
             payload: message.payload.clone(),
         });
         Self(stored.collect())
