@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::action::{Action, RawAction};
 use super::digest::Digest;
-use super::headers::Headers;
+use super::headers::{Headers, is_same_name};
 use super::key::ActionKey;
 use super::report::{Release, Status};
 use super::rules::RuleTexts;
@@ -255,7 +255,7 @@ fn fingerprint_of<'a>(
     hash.update(subject.as_bytes());
     for identifying in [SOURCE, JUDGED, RUN_ID] {
         for (name, value) in headers.clone() {
-            if name.eq_ignore_ascii_case(identifying) {
+            if is_same_name(name, identifying) {
                 hash.update(&[0]);
                 hash.update(value.as_bytes());
             }

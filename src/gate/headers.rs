@@ -88,7 +88,7 @@ impl Headers {
 
     /// All values under `name`, compared without regard to case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.iter().filter(move |(n, _)| is_same_name(n, name)).map(|(_, value)| value)
     }
 
     /// The value under `name` if there is exactly one.
@@ -101,7 +101,7 @@ impl Headers {
     pub fn each<const N: usize>(&self, names: [&str; N]) -> [Option<&str>; N] {
         let mut wanted = names.map(|name| (name, None, 0_usize));
         for (name, value) in self.iter() {
-            let found = wanted.iter_mut().find(|(wanted, ..)| name.eq_ignore_ascii_case(wanted));
+            let found = wanted.iter_mut().find(|(wanted, ..)| is_same_name(name, wanted));
             if let Some((_, found, times)) = found {
                 *found = Some(value);
                 *times += 1;
@@ -131,6 +131,12 @@ impl fmt::Debug for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
+}
+
+/// Without regard to case. From the end, since names that begin alike (`Oncegate-`) are told apart there.
+pub(super) fn is_same_name(one: &str, other: &str) -> bool {
+    let mut bytes = one.bytes().rev().zip(other.bytes().rev());
+    one.len() == other.len() && bytes.all(|(one, other)| one.eq_ignore_ascii_case(&other))
 }
 
 fn reserved(name: &str) -> bool {

@@ -14,8 +14,9 @@ use super::raw::{self, RawMessage};
 use super::setup;
 use crate::config::Config;
 
-/// Entries handed over at once.
-const CHUNK_ENTRIES_MAX: usize = 4096;
+/// Entries handed over at once: half of a pull, so that before the next is asked for there is always one that
+/// the server still has to fill.
+const CHUNK_ENTRIES_MAX: usize = 1024;
 /// Where entries are smaller than this on average, they come with their payloads: to leave those out, the
 /// server writes every message anew, which takes it longer, and adds a header that says how large it was.
 const ENTRY_BYTES_SMALL: u64 = 1024;
