@@ -80,16 +80,23 @@ impl Fold {
                 }
                 let digest = action.digest.unwrap();
                 let entry = Entry::Accepted { source, key: action.key.clone(), digest };
-                self.keys.extend(fold::apply(&mut self.cursors, sequence, 0, &entry));
+                self.apply(sequence, &entry);
                 "accepted".into()
             }
             Verdict::Rejected(rejection) => {
-                let entry = Entry::Rejected { source, reason: rejection.reason };
-                fold::apply(&mut self.cursors, sequence, 0, &entry);
+                let reason = rejection.reason;
+                self.apply(sequence, &Entry::Rejected { source, reason, judged: None });
                 rejection.reason.as_str().into()
             }
             Verdict::Duplicate => "duplicate".into(),
             Verdict::OriginalNeeded => "original needed".into(),
+        }
+    }
+
+    fn apply(&mut self, sequence: u64, entry: &Entry) {
+        fold::advance(&mut self.cursors, sequence, 0, entry);
+        if let Some((key, Some(record))) = fold::change(&self.cursors, entry, None) {
+            self.keys.insert(key, record);
         }
     }
 }

@@ -315,7 +315,8 @@ fn rejected_as_far_as_it_fits(
     let headers = sound(&message, limits.message_bytes_max);
     let entry = entry::decode(NAME, &message.subject, &headers, b"");
     let source = raw.source.clone();
-    assert_eq!(entry, Ok(Entry::Rejected { source, reason: rejection.reason }));
+    let reason = rejection.reason;
+    assert_eq!(entry, Ok(Entry::Rejected { source, reason, judged: None }));
     let bare = format!("{NAME}.rejected.{}", rejection.reason.as_str());
     let is_whole = message.subject == format!("{bare}.{}", raw.subject);
     assert!(is_whole || message.subject == bare);
