@@ -50,7 +50,7 @@ impl World {
     }
 
     fn action(&self, sequence: u64, key: &str, payload: &Bytes) -> Action {
-        let headers = Headers(vec![("Idempotency-Key".into(), key.into())]);
+        let headers = Headers::from_iter([("Idempotency-Key", key)]);
         let raw = RawAction {
             source: Source { stream: "ACTIONS".into(), sequence, time_ns: 1 },
             subject: "actions.a".into(),

@@ -173,7 +173,9 @@ impl Receipt {
         let Some(known) = &mut self.known else { return };
         match (self.verdict, &mut known.state) {
             (Shown::Accepted, _) => known.ledger_sequence = sequence,
-            (Shown::Completed, RunState::Succeeded(at) | RunState::Failed(at)) if !self.replayed => {
+            (Shown::Completed, RunState::Succeeded(at) | RunState::Failed(at))
+                if !self.replayed =>
+            {
                 *at = sequence;
             }
             _ => {}

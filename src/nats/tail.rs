@@ -11,10 +11,15 @@ use super::connect::Connection;
 use super::place::Place;
 use super::pull::{Broken, Brought, Pull, broken};
 use super::raw::{self, RawMessage};
+use super::setup;
 use crate::config::Config;
 
-/// Entries handed over at once.
-const CHUNK_ENTRIES_MAX: usize = 4096;
+/// Entries handed over at once: half of a pull, so that before the next is asked for there is always one that
+/// the server still has to fill.
+const CHUNK_ENTRIES_MAX: usize = 1024;
+/// Where entries are smaller than this on average, they come with their payloads: to leave those out, the
+/// server writes every message anew, which takes it longer, and adds a header that says how large it was.
+const ENTRY_BYTES_SMALL: u64 = 1024;
 /// The server removes the consumer when nobody pulled for so long.
 const INACTIVE_SECONDS: u64 = 30;
 
@@ -42,7 +47,10 @@ impl Tail {
         let connection = connection.map_err(|error| broken("disconnected", error))?;
         let breaks = connection.breaks();
         let ledger = config.ledger_stream();
-        let consumer = make_consumer(&connection, &config.name, &ledger, from).await?;
+        let state = setup::stream_info(&connection, &ledger).await?.map(|info| info.state);
+        let is_small =
+            state.is_some_and(|s| s.bytes < s.messages.saturating_mul(ENTRY_BYTES_SMALL));
+        let consumer = make_consumer(&connection, &config.name, &ledger, from, !is_small).await?;
         let pull = Pull::open(&connection, &ledger, &consumer, breaks).await?;
         Ok(Self { connection, ledger, leading: format!("{}.leading", config.name), pull })
     }
@@ -88,13 +96,14 @@ async fn make_consumer(
     name: &str,
     ledger: &str,
     from: u64,
+    headers_only: bool,
 ) -> Result<String, Broken> {
     let inbox = connection.client.new_inbox();
     let unique = inbox.rsplit('.').next().unwrap_or_default();
     let consumer = format!("{name}-tail-{unique}");
     let wanted = json!({
         "name": consumer, "deliver_policy": "by_start_sequence", "opt_start_seq": from,
-        "ack_policy": "none", "max_deliver": 1, "replay_policy": "instant", "headers_only": true,
+        "ack_policy": "none", "max_deliver": 1, "replay_policy": "instant", "headers_only": headers_only,
         "inactive_threshold": INACTIVE_SECONDS * 1_000_000_000, "mem_storage": true,
         "num_replicas": 1,
         "description": "Follows the ledger for a key table",

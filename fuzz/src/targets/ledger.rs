@@ -151,7 +151,7 @@ fn accepted(choices: &mut Choices) -> Stored {
         pairs.push((entry::KEY.to_owned(), key.key().to_owned()));
         pairs.push((entry::SCOPE.to_owned(), serde_json::json!(key.scope()).to_string()));
     }
-    ("oncegate.accepted.a".to_owned(), Ok(Headers(pairs)), Bytes::new())
+    ("oncegate.accepted.a".to_owned(), Ok(pairs.into_iter().collect()), Bytes::new())
 }
 
 fn rejected(choices: &mut Choices) -> Stored {
@@ -159,7 +159,7 @@ fn rejected(choices: &mut Choices) -> Stored {
     let subject = format!("oncegate.rejected.{reason}");
     let source = source(choices).to_string();
     let pairs = [(entry::SOURCE.to_owned(), source), (entry::REASON.to_owned(), reason)];
-    (subject, Ok(Headers(pairs.into())), Bytes::new())
+    (subject, Ok(Headers::from_iter(pairs)), Bytes::new())
 }
 
 /// Nearly an entry.
@@ -170,9 +170,10 @@ fn foreign(choices: &mut Choices) -> Stored {
         1 => (format!("x{subject}"), headers, payload),
         2 => ("oncegate.leading".to_owned(), headers, choices.text().into()),
         _ => {
-            let Headers(mut pairs) = headers.unwrap();
-            pairs.remove(choices.below(3));
-            (subject, Ok(Headers(pairs)), payload)
+            let left_out = choices.below(3);
+            let headers = headers.unwrap();
+            let kept = headers.iter().enumerate().filter(|(at, _)| *at != left_out);
+            (subject, Ok(kept.map(|(_, pair)| pair).collect()), payload)
         }
     }
 }

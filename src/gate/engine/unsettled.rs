@@ -52,7 +52,8 @@ impl Unsettled {
     pub fn take_settled(&mut self, judged: impl Fn(InputKind) -> u64) -> Vec<Decided> {
         let Self { committed, open } = std::mem::take(self);
         let is_judged = |decided: &Decided| decided.source.sequence <= judged(decided.input);
-        let shown = open.into_values().filter(|open| open.in_ledger || open.decided.outcome.has_no_entry());
+        let shown =
+            open.into_values().filter(|open| open.in_ledger || open.decided.outcome.has_no_entry());
         committed.into_iter().chain(shown.map(|open| open.decided)).filter(is_judged).collect()
     }
 }
