@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 bad
 //! usage or configuration.
 
+mod audit;
 mod backup;
 mod check;
 mod publish;
@@ -49,6 +50,8 @@ enum Command {
     Publish(publish::Publish),
     /// Show or follow rejected actions
     Rejections(rejections::Rejections),
+    /// Judge the input and the ledger again, without the key table, and report every discrepancy
+    Audit(audit::Audit),
     /// Copy the key table, through the running worker or without one
     Backup(backup::Backup),
     /// Make a backup the key table
@@ -109,6 +112,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Check(check) => check.execute(config).await,
             Command::Publish(publish) => publish.execute(config).await,
             Command::Rejections(rejections) => rejections.execute(config).await,
+            Command::Audit(audit) => audit.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,

@@ -5,11 +5,9 @@
 //! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys),
 //! [`backup`] (copies of the table), [`control`] (what commands ask of a running worker), [`kill`] (where tests end
-//! it). Without the loop: [`rebuild`], [`identity`] (whether a table at rest fits the ledger). [`progress`]
-//! shows long reads.
+//! it). Without the loop: [`rebuild`], [`identity`] (whether a table at rest fits the ledger).
 
 mod backup;
-pub mod clock;
 mod committer;
 pub mod control;
 mod holding;
@@ -17,7 +15,6 @@ mod housekeeping;
 pub mod identity;
 mod input;
 pub mod kill;
-pub mod progress;
 mod pump;
 pub mod rebuild;
 mod recover;
@@ -32,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use backup::BackupMaker;
 
+use crate::clock;
 use crate::config::{Compare, Config, MissingKey};
 use crate::gate::rules::{RuleTexts, Rules};
 use crate::gate::source::rfc3339;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::progress::Progress;
 use super::recover::{Recovering, Watch};
 use super::{Backoff, Doubts, Trouble, clock, identity};
 use crate::config::Config;
@@ -15,6 +14,7 @@ use crate::gate::engine::Unsettled;
 use crate::gate::engine::recovery::{Recovered, Refusal};
 use crate::nats::connect::Connection;
 use crate::nats::setup;
+use crate::progress::Progress;
 use crate::table::rebuild::{self, Old, OldTable};
 use crate::table::{KeyTable, RocksTable};
 
