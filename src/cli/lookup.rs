@@ -9,9 +9,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{connect, say, scope};
+use crate::clock;
 use crate::config::Config;
 use crate::nats::connect::Connection;
-use crate::worker::clock;
 
 /// The longest wait that one request may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(60);

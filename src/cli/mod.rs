@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 bad
 //! usage or configuration.
 
+mod audit;
 mod backup;
 mod check;
 mod forget;
@@ -55,6 +56,8 @@ enum Command {
     Lookup(lookup::Lookup),
     /// Let a key count as not seen
     Forget(forget::Forget),
+    /// Judge the input and the ledger again, without the key table, and report every discrepancy
+    Audit(audit::Audit),
     /// Copy the key table, through the running worker or without one
     Backup(backup::Backup),
     /// Make a backup the key table
@@ -117,6 +120,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Rejections(rejections) => rejections.execute(config).await,
             Command::Lookup(lookup) => lookup.execute(config).await,
             Command::Forget(forget) => forget.execute(config).await,
+            Command::Audit(audit) => audit.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,
