@@ -12,11 +12,7 @@ use crate::support::{streams, wait_until};
 #[test]
 fn a_result_stands_in_the_ledger_and_the_key_keeps_it() {
     for (status, payload, data) in [
-        (
-            "succeeded",
-            br#"{"id": "ch_1", "n": 1.5}"#.as_slice(),
-            json!({ "id": "ch_1", "n": 1.5 }),
-        ),
+        ("succeeded", br#"{"id": "ch_1", "n": 1.5}"#.as_slice(), json!({ "id": "ch_1", "n": 1.5 })),
         ("failed", b"null", Value::Null),
     ] {
         let mut world = World::started(Rules::default());
