@@ -195,6 +195,8 @@ enum Held {
 #[derive(Debug)]
 struct Overlaid {
     record: Option<KeyRecord>,
+    /// Of the result that this entry holds: it can't be read back before the ledger has it.
+    result: Option<Digest>,
     /// The entry that says so.
     ledger_sequence: u64,
 }
