@@ -6,12 +6,13 @@
 //! In reading order: [`rules`] and [`headers`] (settings and input), [`pointer`] and [`canonical`]
 //! (strict JSON), [`key`], [`digest`], [`action`] (a message becomes an action or has a reason not
 //! to), [`record`] and [`cursor`] (what the table keeps), [`verdict`] (the table of the contract),
-//! [`entry`] (verdict to ledger entry and back), [`engine`] (the protocol as a state machine).
+//! [`entry`] (verdict to ledger entry and back), [`differences`] (a mismatch for a person to look at), [`engine`] (the protocol as a state machine).
 
 pub mod action;
 pub mod canonical;
 mod codec;
 pub mod cursor;
+pub mod differences;
 pub mod digest;
 pub mod engine;
 pub mod entry;
