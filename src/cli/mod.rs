@@ -8,6 +8,7 @@ mod backup;
 mod check;
 mod publish;
 mod rebuild;
+mod redrive;
 mod rejections;
 mod restore;
 mod run;
@@ -52,6 +53,8 @@ enum Command {
     Rejections(rejections::Rejections),
     /// Judge the input and the ledger again, without the key table, and report every discrepancy
     Audit(audit::Audit),
+    /// Put a rejected action back on the input, with a new key
+    Redrive(redrive::Redrive),
     /// Copy the key table, through the running worker or without one
     Backup(backup::Backup),
     /// Make a backup the key table
@@ -113,6 +116,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Publish(publish) => publish.execute(config).await,
             Command::Rejections(rejections) => rejections.execute(config).await,
             Command::Audit(audit) => audit.execute(config).await,
+            Command::Redrive(redrive) => redrive.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,
