@@ -98,8 +98,7 @@ impl Backup {
         }
         for id in backups.damaged()? {
             failed |= self.verify;
-            let detail = "its list of files can't be read, or one is missing".to_owned();
-            let (state, detail) = ("damaged", Some(detail));
+            let (state, detail) = ("damaged", Some(backup::INCOMPLETE.to_owned()));
             self.say_state(&State { id, state, detail, ..State::default() })?;
         }
         Ok(ExitCode::from(u8::from(failed)))

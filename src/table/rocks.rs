@@ -119,10 +119,13 @@ impl RocksTable {
     /// Puts everything on disk, and in the place of the table that was there, which is kept aside: where
     /// that is now, if there was one.
     pub(super) fn replace(self) -> Result<Option<PathBuf>, TableError> {
-        self.flush()?;
+        let flushed = self.flush();
         let Self { db, home, place, .. } = self;
         drop(db);
-        home.replace(&place)
+        flushed.and_then(|()| home.replace(&place)).inspect_err(|_| {
+            // What can't be thrown away now is at the next opening; the first error is the one to tell.
+            home.new_db().ok();
+        })
     }
 
     /// Throws away a table that was made [`RocksTable::beside`] another.

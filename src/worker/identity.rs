@@ -17,7 +17,7 @@ pub async fn ledger_end(
     cursors: Cursors,
 ) -> anyhow::Result<u64> {
     let ledger = config.ledger_stream();
-    let window_ns = config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
+    let window_ns = config.retention.window_ns();
     let input = config.input.stream.as_str().into();
     let (mut recovery, mut ask) = Recovery::new(&config.name, input, cursors, window_ns);
     let mut end = 0;

@@ -72,7 +72,7 @@ impl Recovering<'_> {
     /// See [`Recovery`].
     pub(super) async fn run(&self, unsettled: &mut Unsettled) -> Result<Recovered, Trouble> {
         let cursors = self.table.cursors()?;
-        let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
+        let window_ns = self.config.retention.window_ns();
         let input = self.config.input.stream.as_str().into();
         let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
         let mut reader = TailReader::default();
@@ -146,8 +146,7 @@ impl Recovering<'_> {
             match reader.next(self.config, from).await {
                 Ok(entries) => return Ok(entries),
                 Err(error) => {
-                    tracing::debug!(%error, from, "the tail is read one by one");
-                    *reader = TailReader { ahead: None, one_by_one_to: from + TAIL_CHUNK };
+                    reader.give_up(&error, from);
                 }
             }
         }
@@ -227,6 +226,7 @@ impl Worker {
 struct TailReader {
     ahead: Option<Ahead>,
     one_by_one_to: u64,
+    denied: bool,
 }
 
 /// A tail that is read ahead of what is applied.
@@ -236,6 +236,22 @@ struct Ahead {
 }
 
 impl TailReader {
+    fn give_up(&mut self, error: &Broken, from: u64) {
+        match error.denied && !self.denied {
+            // It is not mended by trying again, and takes many times as long.
+            true => tracing::warn!(
+                %error,
+                from,
+                "permissions keep the ledger from being read through a consumer: it is read one by one, \
+                 which is slow. Allow the consumer, as README says under Permissions"
+            ),
+            false => tracing::debug!(%error, from, "the tail is read one by one"),
+        }
+        self.denied |= error.denied;
+        self.ahead = None;
+        self.one_by_one_to = from + TAIL_CHUNK;
+    }
+
     async fn next(&mut self, config: &Config, from: u64) -> Result<Vec<LedgerMessage>, Broken> {
         let ahead = match &mut self.ahead {
             Some(ahead) => ahead,

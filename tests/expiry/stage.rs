@@ -10,15 +10,16 @@ use oncegate::gate::action::{Action, RawAction};
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::digest::{Digest, Form};
 use oncegate::gate::engine::{Commit, fold};
-use oncegate::gate::entry::{self, Entry, Leading};
+use oncegate::gate::entry::{Entry, Leading};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;
-use oncegate::gate::rules::RuleTexts;
 use oncegate::gate::source::Source;
 use oncegate::gate::verdict::{self, Verdict};
 use oncegate::table::{KeyTable, MemoryTable, RocksTable};
 use tempfile::TempDir;
+
+use crate::support::term::leading_of;
 
 /// An action: which key, which payload, how long after the one before by its source time.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +65,8 @@ impl Stage {
 
     /// Later keys are accepted under this window.
     pub fn lead(&mut self, window_ms: u16) {
-        let leading = leading(window_ms, self.cursors.ledger.source_time_max_ns);
+        let source_time_max_ns = self.cursors.ledger.source_time_max_ns;
+        let leading = Leading { source_time_max_ns, ..leading_of(window_ms.into()) };
         self.append(Entry::Leading(Box::new(leading)));
         self.commit(self.table(), HashMap::new());
     }
@@ -186,29 +188,6 @@ fn entry(action: Action, verdict: Verdict) -> Option<Entry> {
         Verdict::Rejected(rejection) => Some(Entry::Rejected { source, reason: rejection.reason }),
         Verdict::Duplicate => None,
         Verdict::OriginalNeeded => panic!("the rules never change"),
-    }
-}
-
-fn leading(window_ms: u16, source_time_max_ns: i64) -> Leading {
-    let rules = RuleTexts {
-        key_from: vec!["header:Idempotency-Key".into()],
-        key_scope: Vec::new(),
-        key_max_bytes: 255,
-        key_missing: "reject".into(),
-        payload_compare: "auto".into(),
-        payload_ignore: Vec::new(),
-    };
-    Leading {
-        format: entry::FORMAT,
-        instance: "i".into(),
-        host: "h".into(),
-        version: "v".into(),
-        window_ms: window_ms.into(),
-        rules_fingerprint: rules.fingerprint().to_string(),
-        rules,
-        inputs: Vec::new(),
-        ledger_sequence: 0,
-        source_time_max_ns,
     }
 }
 

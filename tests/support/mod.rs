@@ -17,6 +17,7 @@ pub mod raw;
 pub mod server;
 pub mod stores;
 pub mod streams;
+pub mod term;
 pub mod world;
 
 use std::collections::VecDeque;
