@@ -12,6 +12,7 @@ use super::summary::Summary;
 use crate::gate::action::Action;
 use crate::gate::digest::Digest;
 use crate::gate::entry::{Entry, FIRST_SEQUENCE, Leading, SOURCE};
+use crate::gate::key::ActionKey;
 use crate::gate::rules::{Rules, RulesFingerprint};
 use crate::gate::source::{Source, TimeNs};
 use crate::gate::verdict::Reason;
@@ -134,7 +135,7 @@ impl Auditor {
     pub fn hole(&mut self, from: u64, to: u64) {
         let what = format!("ledger sequences {from} to {to}");
         let missing = Difference::new(what, "an entry each", "none: the ledger does not hold them");
-        self.find(Kind::Missing, Some(from), None, None, vec![missing]);
+        self.find(Kind::Missing, (Some(from), None), None, vec![missing]);
     }
 
     /// A message that is no entry.
@@ -142,7 +143,7 @@ impl Auditor {
         self.summary.foreign += 1;
         let what = format!("message on {}", found.subject);
         let difference = Difference::new(what, "an entry of the gate", why);
-        self.find(Kind::Foreign, Some(found.sequence), None, None, vec![difference]);
+        self.find(Kind::Foreign, (Some(found.sequence), None), None, vec![difference]);
     }
 
     /// An entry before the first term that is known.
@@ -159,7 +160,7 @@ impl Auditor {
     /// The ledger sequence of the original that an action must be compared with, if the rules have changed
     /// since.
     pub fn original_wanted(&self, action: &Action) -> Option<u64> {
-        let known = self.book.live(action.key.as_ref()?, self.now(&action.raw.source))?;
+        let known = self.known_of(action)?;
         let term = self.term.as_ref()?;
         known.ledger_sequence.filter(|_| known.rules != term.rules_index && action.fault.is_none())
     }
@@ -183,7 +184,8 @@ impl Auditor {
                 }
                 let expected = self.expected(action, verdict);
                 let difference = Difference::new("entry", expected, "none");
-                self.find(Kind::Missing, None, Some(source), Some(action), vec![difference]);
+                let key = action.key.as_ref();
+                self.find(Kind::Missing, (None, Some(source)), key, vec![difference]);
                 if verdict == Due::Accepted && self.wanted(action).is_routable() {
                     self.accept(action, None);
                 }
@@ -200,7 +202,7 @@ impl Auditor {
     }
 
     /// An entry whose input has had its turn.
-    pub fn passed(&mut self, found: &Stored, source: &Source, key: Option<&Action>) {
+    pub fn passed(&mut self, found: &Stored, source: &Source, key: Option<&ActionKey>) {
         let position = self.position(&source.stream);
         let late = self.missing.remove(&(source.stream.clone(), source.sequence));
         let (kind, expected) = match late {
@@ -209,8 +211,7 @@ impl Auditor {
         };
         let at = format!("ledger {}, behind input {}", found.sequence, position.sequence);
         let difference = Difference::new("entry", expected, at);
-        self.find(kind, Some(found.sequence), Some(source), key, vec![difference]);
-        let key = key.and_then(|action| action.key.as_ref());
+        self.find(kind, (Some(found.sequence), Some(source)), key, vec![difference]);
         if let Some(known) = key.and_then(|key| self.book.known_mut(key))
             && late
             && known.source == *source
@@ -223,7 +224,8 @@ impl Auditor {
     pub fn never_was(&mut self, found: &Stored, source: &Source, last: u64) {
         let expected = format!("a sequence of {}, which has at most {last}", source.stream);
         let difference = Difference::new(SOURCE, expected, source.sequence);
-        self.find(Kind::Different, Some(found.sequence), Some(source), None, vec![difference]);
+        let at = (Some(found.sequence), Some(source));
+        self.find(Kind::Different, at, None, vec![difference]);
     }
 
     /// An entry that accepts or rejects the next input.
@@ -249,16 +251,14 @@ impl Auditor {
             false => vec![Difference::new("verdict", self.expected(action, due), verdict)],
         };
         if !differences.is_empty() {
-            let source = Some(&action.raw.source);
-            self.find(Kind::Different, Some(found.sequence), source, Some(action), differences);
+            let at = (Some(found.sequence), Some(&action.raw.source));
+            self.find(Kind::Different, at, action.key.as_ref(), differences);
         }
         self.count(verdict, due, evidence);
-        self.advance(&action.raw.source);
-        self.source_time_max_ns = self.source_time_max_ns.max(action.raw.source.time_ns);
+        self.decided(&action.raw.source);
         if verdict == Due::Accepted {
             self.accept(action, Some(found.sequence));
         }
-        self.book.expire(self.source_time_max_ns);
     }
 
     fn count(&mut self, verdict: Due, due: Due, evidence: &Evidence) {
@@ -294,9 +294,15 @@ impl Auditor {
             differences.push(Difference::new("Oncegate-Judged", expected, up_to));
         }
         if !differences.is_empty() {
-            self.find(Kind::Different, Some(found.sequence), Some(up_to), None, differences);
+            let at = (Some(found.sequence), Some(up_to));
+            self.find(Kind::Different, at, None, differences);
         }
         self.summary.entries += 1;
+        self.advance(up_to);
+    }
+
+    /// All inputs up to `up_to` are judged, as an entry about a report says.
+    pub fn reach(&mut self, up_to: &Source) {
         self.advance(up_to);
     }
 
@@ -309,8 +315,7 @@ impl Auditor {
                 let difference = Difference::new("rules", "rules that can be used", bad);
                 return self.find(
                     Kind::Different,
-                    Some(found.sequence),
-                    None,
+                    (Some(found.sequence), None),
                     None,
                     vec![difference],
                 );
@@ -318,7 +323,7 @@ impl Auditor {
         };
         let differences = self.differences_of_term(found, leading, &rules);
         if !differences.is_empty() {
-            self.find(Kind::Different, Some(found.sequence), None, None, differences);
+            self.find(Kind::Different, (Some(found.sequence), None), None, differences);
         }
         for input in &leading.inputs {
             let position = Position {
@@ -384,11 +389,10 @@ impl Auditor {
     }
 
     fn due(&self, action: &Action, original: Original) -> Due {
-        let now_ns = self.now(&action.raw.source);
         let state = State {
-            known: action.key.as_ref().and_then(|key| self.book.live(key, now_ns)),
+            known: self.known_of(action),
             rules: self.term.as_ref().map_or(usize::MAX, |term| term.rules_index),
-            may_be_older: now_ns < self.unknown_until_ns,
+            may_be_older: self.may_be_older(&action.raw.source),
         };
         due(action, state, original)
     }
@@ -398,8 +402,35 @@ impl Auditor {
         Wanted { name: &self.name, action, proven_bytes }
     }
 
-    fn known(&self, action: &Action) -> Option<&Known> {
-        self.book.live(action.key.as_ref()?, self.now(&action.raw.source))
+    /// What is known of a key when an action or a report of this position has its turn.
+    pub(super) fn known(&self, key: &ActionKey, at: &Source) -> Option<&Known> {
+        self.book.live(key, self.now(at))
+    }
+
+    /// Whether a key that is not known may have been accepted before the ledger's first entry.
+    pub(super) fn may_be_older(&self, at: &Source) -> bool {
+        self.now(at) < self.unknown_until_ns
+    }
+
+    /// The same, to be changed.
+    pub(super) fn known_mut(&mut self, key: &ActionKey) -> Option<&mut Known> {
+        self.book.known_mut(key)
+    }
+
+    /// The key counts as not seen from here on.
+    pub(super) fn release(&mut self, key: &ActionKey) {
+        self.book.release(key);
+    }
+
+    /// An entry about the report at `source` has had its effect.
+    pub(super) fn settle_report(&mut self, source: &Source) {
+        self.summary.entries += 1;
+        self.summary.reports += 1;
+        self.decided(source);
+    }
+
+    fn known_of(&self, action: &Action) -> Option<&Known> {
+        self.known(action.key.as_ref()?, &action.raw.source)
     }
 
     fn agrees(&self, evidence: &Evidence, due: Due, verdict: Due) -> bool {
@@ -407,7 +438,7 @@ impl Auditor {
         let wanted = self.wanted(action);
         let part = matches!(evidence, Evidence::Part(_));
         // What follows from an acceptance whose entry is missing is reported once, there.
-        let original_missing = self.known(action).is_some_and(|k| k.ledger_sequence.is_none());
+        let original_missing = self.known_of(action).is_some_and(|k| k.ledger_sequence.is_none());
         match (verdict, due) {
             (Due::Rejected(reason), _) if part && reason < Reason::PayloadMismatch => true,
             (Due::Accepted, Due::Accepted | Due::Unknown) => wanted.is_routable(),
@@ -432,7 +463,7 @@ impl Auditor {
                 Due::Rejected(Reason::Unroutable).to_string()
             }
             Due::Duplicate | Due::Rejected(Reason::PayloadMismatch) => {
-                let first = self.known(action).and_then(|known| known.ledger_sequence);
+                let first = self.known_of(action).and_then(|known| known.ledger_sequence);
                 first.map_or_else(
                     || due.to_string(),
                     |first| format!("{due} (first accepted as ledger entry {first})"),
@@ -447,7 +478,7 @@ impl Auditor {
         let Due::Rejected(reason) = verdict else {
             return wanted.accepted(found);
         };
-        let first = match (reason, self.known(action)) {
+        let first = match (reason, self.known_of(action)) {
             (Reason::PayloadMismatch, Some(known)) => First::Is(known),
             (Reason::PayloadMismatch, None) => First::NotKnown,
             _ => First::None,
@@ -470,7 +501,17 @@ impl Auditor {
         let source = action.raw.source.clone();
         let expires_ns = self.now(&source).saturating_add(term.window_ns);
         let rules = term.rules_index;
-        self.book.accept(key, Known { digest, rules, source, expires_ns, ledger_sequence });
+        self.book.accept(
+            key,
+            Known { digest, rules, source, expires_ns, ledger_sequence, result: None },
+        );
+    }
+
+    /// Only what was decided moves *now*, not a marker.
+    fn decided(&mut self, source: &Source) {
+        self.advance(source);
+        self.source_time_max_ns = self.source_time_max_ns.max(source.time_ns);
+        self.book.expire(self.source_time_max_ns);
     }
 
     fn advance(&mut self, to: &Source) {
@@ -479,16 +520,15 @@ impl Auditor {
         self.stretch = Stretch::default();
     }
 
-    fn find(
+    /// Something is wrong `at` a ledger sequence, an input, or both.
+    pub(super) fn find(
         &mut self,
         kind: Kind,
-        ledger_sequence: Option<u64>,
-        input: Option<&Source>,
-        action: Option<&Action>,
+        (ledger_sequence, input): (Option<u64>, Option<&Source>),
+        key: Option<&ActionKey>,
         differences: Vec<Difference>,
     ) {
-        let key = action.and_then(|action| action.key.as_ref()).map(|key| key.key().to_owned());
-        let input = input.cloned();
+        let (key, input) = (key.map(|key| key.key().to_owned()), input.cloned());
         self.findings.push(Finding { kind, ledger_sequence, input, key, differences });
     }
 }

@@ -21,6 +21,17 @@ pub struct Known {
     pub expires_ns: TimeNs,
     /// Where it stands in the ledger; `None` where its entry is missing.
     pub ledger_sequence: Option<u64>,
+    /// What came of it.
+    pub result: Option<Given>,
+}
+
+/// The result of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Or else it failed.
+    pub succeeded: bool,
+    /// Of what was given.
+    pub digest: Digest,
 }
 
 impl Known {
@@ -56,6 +67,11 @@ impl Book {
         self.keys.insert(key.clone(), known);
     }
 
+    /// The key was given back.
+    pub fn release(&mut self, key: &ActionKey) {
+        self.keys.remove(key);
+    }
+
     /// Drops what no later action can see.
     pub fn expire(&mut self, now_ns: TimeNs) {
         while let Some((_, key)) = self.order.pop_front_if(|(expires_ns, _)| *expires_ns <= now_ns)
@@ -83,6 +99,7 @@ mod tests {
             source: Source { stream: "ACTIONS".into(), sequence, time_ns: 1 },
             expires_ns,
             ledger_sequence: Some(sequence),
+            result: None,
         }
     }
 

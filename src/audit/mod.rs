@@ -6,8 +6,8 @@
 //!
 //! In reading order: [`terms`] (the `leading` entries, looked through first), [`reading`] (both streams in
 //! step: the ledger drives), [`auditor`] (the fold), [`book`] (live keys), [`evidence`] (what an entry is
-//! judged by), [`due`] (the verdict), [`compare`] (the entry's fields), [`finding`] and [`summary`] (what
-//! is told).
+//! judged by), [`due`] (the verdict), [`compare`] (the entry's fields), [`reports`] (entries about reports), [`finding`]
+//! and [`summary`] (what is told).
 
 pub mod auditor;
 pub mod book;
@@ -16,6 +16,7 @@ pub mod due;
 pub mod evidence;
 pub mod finding;
 mod reading;
+pub mod reports;
 pub mod summary;
 mod terms;
 

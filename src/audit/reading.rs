@@ -8,13 +8,14 @@ use super::compare::Stored;
 use super::due::Original;
 use super::evidence::Evidence;
 use super::finding::Finding;
+use super::reports::{self, Reported};
 use super::summary::Summary;
 use super::terms::Terms;
 use crate::config::Config;
 use crate::gate::action::{self, Action, RawAction};
 use crate::gate::entry::{self, Entry, Unread};
 use crate::gate::headers::Headers;
-use crate::gate::source::Source;
+use crate::gate::source::{Source, TimeNs};
 use crate::nats::connect::Connection;
 use crate::nats::raw::{self, RawMessage};
 use crate::nats::setup::StreamInfo;
@@ -113,6 +114,9 @@ impl Reading {
         let headers: Headers = headers.unwrap_or_default();
         let found = Stored { sequence, subject, headers, payload };
         let name = &self.config.name;
+        if let Some(reported) = reports::read(name, &found) {
+            return self.report(&found, reported).await;
+        }
         let entry = match entry::decode(name, &found.subject, &found.headers, &found.payload) {
             Ok(entry) => entry,
             Err(Unread::Foreign(why)) => {
@@ -145,7 +149,8 @@ impl Reading {
     ) -> anyhow::Result<()> {
         if self.auditor.order(source) == Order::Passed {
             let evidence = self.of_entry(found, entry);
-            self.auditor.passed(found, source, evidence.as_ref().map(Evidence::action));
+            let key = evidence.as_ref().and_then(|evidence| evidence.action().key.as_ref());
+            self.auditor.passed(found, source, key);
             return Ok(());
         }
         let last = self.input.last(found, source);
@@ -153,16 +158,12 @@ impl Reading {
             self.auditor.never_was(found, source, last);
             return Ok(());
         }
-        let own = self.inputs_before(found, source).await?;
         if let Entry::Judged { up_to, duplicates } = entry {
-            let time_ns = own.as_ref().map(|action| action.raw.source.time_ns);
-            if let Some(action) = own {
-                let original = self.original(&action).await?;
-                self.auditor.pass(&action, original);
-            }
+            let time_ns = self.duplicates_to(found, up_to).await?;
             self.auditor.mark(found, up_to, *duplicates, time_ns);
             return Ok(());
         }
+        let own = self.inputs_before(found, source).await?;
         let Some(evidence) = own.map(Evidence::Input).or_else(|| self.of_entry(found, entry))
         else {
             self.auditor.foreign(found, "its subject does not say what was decided");
@@ -171,6 +172,46 @@ impl Reading {
         let original = self.original(evidence.action()).await?;
         self.auditor.decide(found, entry, &evidence, original);
         Ok(())
+    }
+
+    async fn report(
+        &mut self,
+        found: &Stored,
+        reported: Result<Reported, &'static str>,
+    ) -> anyhow::Result<()> {
+        let reported = match reported {
+            Ok(reported) => reported,
+            Err(why) => {
+                self.auditor.foreign(found, why);
+                return Ok(());
+            }
+        };
+        if self.auditor.rules().is_none() {
+            self.auditor.before_first_term();
+            return Ok(());
+        }
+        if let Some(judged) = &reported.judged
+            && self.auditor.order(judged) == Order::Next
+        {
+            let time_ns = self.duplicates_to(found, judged).await?.unwrap_or(judged.time_ns);
+            self.auditor.reach(&Source { time_ns, ..judged.clone() });
+        }
+        self.auditor.report(found, &reported);
+        Ok(())
+    }
+
+    /// Judges the inputs up to `up_to`, all of which must be duplicates; the time of the message there.
+    async fn duplicates_to(
+        &mut self,
+        found: &Stored,
+        up_to: &Source,
+    ) -> anyhow::Result<Option<TimeNs>> {
+        let Some(action) = self.inputs_before(found, up_to).await? else {
+            return Ok(None);
+        };
+        let original = self.original(&action).await?;
+        self.auditor.pass(&action, original);
+        Ok(Some(action.raw.source.time_ns))
     }
 
     fn of_entry(&self, found: &Stored, entry: &Entry) -> Option<Evidence> {

@@ -10,6 +10,7 @@ mod forget;
 mod lookup;
 mod publish;
 mod rebuild;
+mod redrive;
 mod rejections;
 mod restore;
 mod run;
@@ -58,6 +59,8 @@ enum Command {
     Forget(forget::Forget),
     /// Judge the input and the ledger again, without the key table, and report every discrepancy
     Audit(audit::Audit),
+    /// Put a rejected action back on the input, with a new key
+    Redrive(redrive::Redrive),
     /// Copy the key table, through the running worker or without one
     Backup(backup::Backup),
     /// Make a backup the key table
@@ -121,6 +124,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Lookup(lookup) => lookup.execute(config).await,
             Command::Forget(forget) => forget.execute(config).await,
             Command::Audit(audit) => audit.execute(config).await,
+            Command::Redrive(redrive) => redrive.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,

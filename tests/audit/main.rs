@@ -17,5 +17,6 @@ mod support;
 mod clean;
 mod forged;
 mod lost;
+mod reports;
 mod stage;
 mod tampered;

@@ -96,8 +96,8 @@ impl Copied {
 
 /// Stops the worker and writes its ledger anew, as `change` leaves it; sequences begin at 1 again.
 pub fn rewrite(world: &mut World, change: impl FnOnce(&mut Vec<Copied>)) {
-    world.settle();
     if world.gate.is_started() {
+        world.settle();
         world.gate.stop();
     }
     let stream = world.ledger();
