@@ -118,7 +118,7 @@ impl fmt::Display for Counts {
         let rejected = self.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
         writeln!(
             f,
-            "{} results, {} of them repeated, {} keys given back, {} receipts; rejected: {}",
+            "{} results, {} repeated, {} keys given back, {} receipts; rejected: {}",
             self.completed,
             self.repeated,
             self.released,

@@ -88,7 +88,7 @@ impl Told {
         if runs.is_empty() || rng.u8(..40) == 0 {
             return stray;
         }
-        let mut run = runs[runs.len() - 1 - rng.usize(..runs.len().min(30))].clone();
+        let mut run = runs[runs.len() - 1 - rng.usize(..runs.len().min(10))].clone();
         if rng.u8(..40) == 0 {
             run.key = stray.key;
         }

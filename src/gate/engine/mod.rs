@@ -195,10 +195,10 @@ enum Held {
 #[derive(Debug)]
 struct Overlaid {
     record: Option<KeyRecord>,
-    /// Of the result that this entry holds: it can't be read back before the ledger has it.
-    result: Option<Digest>,
     /// The entry that says so.
     ledger_sequence: u64,
+    /// Of the run's result, where that entry is it: it may not be in the ledger yet to be read back.
+    result: Option<Digest>,
 }
 
 /// See the module.

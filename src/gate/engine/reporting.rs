@@ -13,7 +13,7 @@ use crate::gate::verdict::{Reason, Rejection};
 
 impl Engine {
     pub(super) fn judge_report(&mut self, report: &Report, record: Option<KeyRecord>) -> Next {
-        let mut verdict = match &report.told {
+        let verdict = match &report.told {
             Ok(told) => {
                 let run_id = |record| super::fold::run_of(&self.head, told.key(), record);
                 let known = record.as_ref().and_then(|record| Some((record, run_id(record)?)));
@@ -21,19 +21,23 @@ impl Engine {
             }
             Err(rejection) => Verdict::Rejected(rejection.clone()),
         };
-        if let Verdict::ResultNeeded(at) = verdict {
-            let Some(first) = self.result_in_flight(report) else {
-                self.commands.push(Command::ReadResult(at));
-                return Next::Hold(Held::ForOriginal, record);
-            };
-            verdict = report::compare_results(&report.told, Some(first));
-        }
+        let verdict = match verdict {
+            Verdict::ResultNeeded(at) => match self.result_in_flight(report, at) {
+                Some(first) => report::compare_results(&report.told, Some(first)),
+                None => {
+                    self.commands.push(Command::ReadResult(at));
+                    return Next::Hold(Held::ForOriginal, record);
+                }
+            },
+            verdict => verdict,
+        };
         self.decide_report(report, record.as_ref(), verdict);
         Next::Go
     }
 
-    fn result_in_flight(&self, report: &Report) -> Option<Digest> {
-        report.key().and_then(|key| self.overlay.get(key)?.result)
+    fn result_in_flight(&self, report: &Report, at: u64) -> Option<Digest> {
+        let overlaid = self.overlay.get(report.key()?)?;
+        overlaid.result.filter(|_| overlaid.ledger_sequence == at)
     }
 
     pub(super) fn decide_report(

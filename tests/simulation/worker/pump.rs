@@ -54,6 +54,7 @@ pub enum End {
     TermOver,
     Recover(&'static str),
     FeedBroken(InputKind, &'static str),
+    Refused(String),
 }
 
 /// What a pump leaves behind.
@@ -196,11 +197,13 @@ impl Pump {
             }
             Happened::Original(id, found) if self.original.is_some_and(|(of, _)| of == id) => {
                 let Some((_, digest)) = self.original.take() else { return Ok(()) };
-                let Some(Found::LedgerEntry(Some(found))) = found else {
-                    return Err(End::Recover("original_unread"));
+                let original = match found {
+                    Some(Found::LedgerEntry(Some(found))) => Some(digest(core, &found)?),
+                    // A replica may lag; else it is gone.
+                    Some(Found::LedgerEntry(None)) if !core.setup.replicated => None,
+                    _ => return Err(End::Recover("original_unread")),
                 };
-                let original = digest(core, &found).ok_or(End::Recover("no_original"))?;
-                self.tell(core, io, Event::Original(Some(original)))?;
+                self.tell(core, io, Event::Original(original))?;
             }
             Happened::Anchor(id, found) if self.anchor == Some(id) => {
                 self.anchor = None;
@@ -513,24 +516,31 @@ pub(super) fn look_up(core: &Core, io: &Io, key: Option<&ActionKey>) -> Option<K
     record.filter(|record| !core.is(Wrong::ExpireByClock) || io.now_ns < record.expires_ns)
 }
 
-/// How an entry that is read back is compared; `None` if it is another one.
-type DigestOf = fn(&Core, &LedgerMessage) -> Option<Option<Digest>>;
+/// How an entry that is read back is compared. Another one is a reason to stop.
+type DigestOf = fn(&Core, &LedgerMessage) -> Result<Option<Digest>, End>;
 
-fn original_digest(core: &Core, found: &LedgerMessage) -> Option<Option<Digest>> {
-    let headers = found.headers.as_ref().ok()?;
-    let subject = found.subject.strip_prefix("oncegate.accepted.")?;
-    match entry::decode("oncegate", &found.subject, headers, &found.payload) {
-        Ok(Entry::Accepted { .. }) => {
-            Some(action::digest(subject, &found.payload, &core.setup.rules))
+fn original_digest(core: &Core, found: &LedgerMessage) -> Result<Option<Digest>, End> {
+    let subject = found.subject.strip_prefix("oncegate.accepted.");
+    match (subject, entry_of(found)) {
+        (Some(subject), Some(Entry::Accepted { .. })) => {
+            Ok(action::digest(subject, &found.payload, &core.setup.rules))
         }
-        _ => None,
+        _ => Err(another_entry(found)),
     }
 }
 
-fn result_digest(_: &Core, found: &LedgerMessage) -> Option<Option<Digest>> {
-    let headers = found.headers.as_ref().ok()?;
-    match entry::decode("oncegate", &found.subject, headers, &found.payload) {
-        Ok(Entry::Completed { .. }) => Some(Some(report::digest(&found.payload))),
-        _ => None,
+fn result_digest(_: &Core, found: &LedgerMessage) -> Result<Option<Digest>, End> {
+    match entry_of(found) {
+        Some(Entry::Completed { .. }) => Ok(Some(report::digest(&found.payload))),
+        _ => Err(another_entry(found)),
     }
+}
+
+fn entry_of(found: &LedgerMessage) -> Option<Entry> {
+    let headers = found.headers.as_ref().ok()?;
+    entry::decode("oncegate", &found.subject, headers, &found.payload).ok()
+}
+
+fn another_entry(found: &LedgerMessage) -> End {
+    End::Refused(format!("ledger entry {} is not the one that the table knows", found.sequence))
 }

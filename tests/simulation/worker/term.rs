@@ -209,6 +209,7 @@ impl Term {
         }
         match end {
             End::Stopped => TermNext::Stopped,
+            End::Refused(why) => TermNext::Refused(why),
             End::TermOver => {
                 self.led_since_ns = None;
                 self.stage = Stage::Recovering(Recovering::begin(core, io));
