@@ -191,6 +191,11 @@ impl<S: Site> World<S> {
     /// Whoever judges from here on does so under these rules.
     pub fn rules_are(&mut self, rules: Rules) {
         self.settle();
+        self.begin_era(rules);
+    }
+
+    /// All that was published is judged.
+    fn begin_era(&mut self, rules: Rules) {
         let ledger = self.ledger();
         self.eras.push((streams::last_sequence(&mut self.client, &ledger), rules));
     }
@@ -200,7 +205,7 @@ impl<S: Site> World<S> {
         self.settle();
         self.gate.stop();
         rules.write(&mut self.gate.settings);
-        self.rules_are(rules);
+        self.begin_era(rules);
         self.gate.flags = flags.iter().map(|flag| flag.to_string()).collect();
         self.gate.start();
     }
