@@ -34,12 +34,7 @@ fn bursts(
 
 #[track_caller]
 fn has_everything(report: &Report) {
-    let count = |fits: fn(Outcome) -> bool| {
-        let outcomes = report.reports.iter().map(|report| {
-            report.decision.as_ref().map_or(Outcome::Repeated, |decision| decision.outcome)
-        });
-        outcomes.filter(|outcome| fits(*outcome)).count()
-    };
+    let count = |fits: fn(Outcome) -> bool| report.count_reports(fits);
     let counts = [
         count(|outcome| matches!(outcome, Outcome::Completed(_))),
         count(|outcome| outcome == Outcome::Released("retry")),

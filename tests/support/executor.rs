@@ -23,6 +23,8 @@ pub struct Executor {
 
 #[derive(Clone)]
 struct Run {
+    /// The key was given back, perhaps.
+    gone: bool,
     key: String,
     scope: Option<String>,
     id: String,
@@ -55,15 +57,36 @@ impl Executor {
             if entry.kind() == "accepted"
                 && let Some((key, id)) = header("Idempotency-Key").zip(header("Oncegate-Run-Id"))
             {
-                self.runs.push(Run { key, scope: header("Oncegate-Scope"), id, result: None });
+                self.runs.push(Run {
+                    key,
+                    scope: header("Oncegate-Scope"),
+                    id,
+                    result: None,
+                    gone: false,
+                });
             }
         }
         self.read = last;
         self.runs.drain(..self.runs.len().saturating_sub(RUNS));
     }
 
+    /// First results of as many of the latest runs.
+    pub fn results(&mut self, client: &mut Client, ledger: &str, count: usize) -> Vec<Outgoing> {
+        self.read_ledger(client, ledger);
+        let pending = self.runs.iter_mut().rev().filter(|run| run.result.is_none() && !run.gone);
+        let some = pending.take(count).map(|run| {
+            self.told += 1;
+            run.result = Some(("succeeded", self.told));
+            on_run(run, "succeeded", self.told.to_string().as_bytes())
+        });
+        some.collect()
+    }
+
     fn report(&mut self) -> Outgoing {
-        let index = self.dice.roll(self.runs.len() as u64) as usize;
+        // Half of them on the latest runs, so that some are told twice.
+        let among = if self.dice.roll(2) == 0 { 20 } else { self.runs.len() };
+        let back = self.dice.roll(among.min(self.runs.len()) as u64) as usize;
+        let index = self.runs.len() - 1 - back;
         let run = self.runs[index].clone();
         self.told += 1;
         match (self.dice.roll(100), run.result) {
@@ -75,8 +98,15 @@ impl Executor {
             (0..40, Some((status, number))) => on_run(&run, status, &self.payload(number)),
             (40..60, Some((status, _))) => on_run(&run, status, &self.payload(self.told)),
             (50..60, _) => on_run(&run, "failed", b"it did not work"),
-            (60..75, _) => on_run(&run, "retry", b"busy"),
-            (75..83, _) => forget(&run),
+            (60..75, _) => {
+                self.runs[index].gone = true;
+                on_run(&run, "retry", b"busy")
+            }
+            (75..83, _) => {
+                let same = self.runs.iter_mut().filter(|other| other.key == run.key);
+                same.for_each(|other| other.gone = true);
+                forget(&run)
+            }
             (83..90, _) => {
                 let id = Uuid::from_u128(u128::from(self.dice.roll(u64::MAX))).to_string();
                 on_run(&Run { id, ..run }, "succeeded", b"{}")

@@ -123,6 +123,13 @@ pub fn read(client: &mut Client, stream: &str, sequences: RangeInclusive<u64>) -
     answers.iter().filter_map(stored).collect()
 }
 
+/// What this stream holds from `next` on, which then is one more than its last sequence.
+pub fn read_on(client: &mut Client, stream: &str, next: &mut u64) -> Vec<Stored> {
+    let (from, last) = (*next, last_sequence(client, stream));
+    *next = from.max(last + 1);
+    read(client, stream, from..=last)
+}
+
 fn stored(answer: &Value) -> Option<Stored> {
     let Some(message) = answer.get("message") else {
         assert_eq!(answer["error"]["code"], 404, "{answer}");

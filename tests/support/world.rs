@@ -191,6 +191,11 @@ impl<S: Site> World<S> {
     /// Whoever judges from here on does so under these rules.
     pub fn rules_are(&mut self, rules: Rules) {
         self.settle();
+        self.begin_era(rules);
+    }
+
+    /// All that was published is judged.
+    fn begin_era(&mut self, rules: Rules) {
         let ledger = self.ledger();
         self.eras.push((streams::last_sequence(&mut self.client, &ledger), rules));
     }
@@ -200,7 +205,7 @@ impl<S: Site> World<S> {
         self.settle();
         self.gate.stop();
         rules.write(&mut self.gate.settings);
-        self.rules_are(rules);
+        self.begin_era(rules);
         self.gate.flags = flags.iter().map(|flag| flag.to_string()).collect();
         self.gate.start();
     }
@@ -221,11 +226,12 @@ impl<S: Site> World<S> {
     /// Reads what the input streams hold beyond what was read before. A work queue loses its
     /// messages when they are judged, so there it must be called before.
     pub fn capture(&mut self) {
-        let read = unread(&mut self.client, &self.input, &mut self.unread);
+        let read = streams::read_on(&mut self.client, &self.input, &mut self.unread);
         let filter = |message: &Stored| message.subject.starts_with("actions.");
         self.inputs.extend(read.into_iter().filter(filter));
         let stream = self.reports_stream();
-        self.reports.extend(unread(&mut self.client, &stream, &mut self.unread_report));
+        let read = streams::read_on(&mut self.client, &stream, &mut self.unread_report);
+        self.reports.extend(read);
     }
 
     /// Waits until the ledger names the last inputs.
@@ -282,13 +288,6 @@ impl<S: Site> World<S> {
         let (judged, reports) = comparison.judged();
         Report { judged, reports, entry_of, entries }
     }
-}
-
-/// What this stream holds from `next` on, which then is one more than its last sequence.
-fn unread(client: &mut Client, stream: &str, next: &mut u64) -> Vec<Stored> {
-    let (from, last) = (*next, streams::last_sequence(client, stream));
-    *next = from.max(last + 1);
-    streams::read(client, stream, from..=last)
 }
 
 /// An action with a key in its header.
@@ -358,6 +357,13 @@ impl Report {
 
     pub fn count(&self, fits: impl Fn(Verdict) -> bool) -> usize {
         self.judged.iter().filter(|judged| fits(judged.decision.verdict)).count()
+    }
+
+    pub fn count_reports(&self, fits: impl Fn(Outcome) -> bool) -> usize {
+        let outcomes = self.reports.iter().map(|report| {
+            report.decision.as_ref().map_or(Outcome::Repeated, |decision| decision.outcome)
+        });
+        outcomes.filter(|outcome| fits(*outcome)).count()
     }
 
     /// How many entries there are of this kind.
