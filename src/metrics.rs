@@ -48,6 +48,11 @@ pub struct Metrics(Arc<Numbers>);
 struct Numbers {
     registry: Registry,
     actions: Actions,
+    reports: IntCounterVec,
+    receipts: IntCounter,
+    receipts_dropped: IntCounter,
+    replies_ignored: IntCounter,
+    lookup_waiters: Gauge,
     redeliveries: IntCounter,
     input_missed: IntCounter,
     foreign_entries: IntCounter,
@@ -72,7 +77,7 @@ struct Actions {
     family: IntCounterVec,
     accepted: IntCounter,
     duplicate: IntCounter,
-    /// In the order of [`Reason::ALL`].
+    /// In the order of [`Reason::OF_ACTIONS`].
     rejected: Vec<IntCounter>,
 }
 
@@ -101,6 +106,31 @@ impl Metrics {
     /// `n` actions were rejected for this reason, and that is committed.
     pub fn rejected(&self, reason: Reason, n: u64) {
         self.0.actions.rejected(reason, n);
+    }
+
+    /// A report led to this, and that is committed. Looks the label up.
+    pub fn reported(&self, verdict: &str, reason: &str) {
+        self.0.reports.with_label_values(&[verdict, reason]).inc();
+    }
+
+    /// `n` receipts were sent.
+    pub fn receipts(&self, n: u64) {
+        self.0.receipts.inc_by(n);
+    }
+
+    /// `n` receipts were not sent: they are made faster than they can be.
+    pub fn receipts_dropped(&self, n: u64) {
+        self.0.receipts_dropped.inc_by(n);
+    }
+
+    /// A publisher wants its answer where the gate may not answer.
+    pub fn reply_ignored(&self) {
+        self.0.replies_ignored.inc();
+    }
+
+    /// How many look-ups wait for a result.
+    pub fn set_lookup_waiters(&self, waiters: u64) {
+        self.0.lookup_waiters.set(waiters);
     }
 
     /// `n` positions came again that were committed before.
@@ -216,6 +246,18 @@ impl Numbers {
         made.process()?;
         Ok(Self {
             actions: Actions::new(&made)?,
+            reports: made.reports()?,
+            receipts: made.counter("oncegate_receipts_total", "Answers to publishers, sent.")?,
+            receipts_dropped: made.counter(
+                "oncegate_receipts_dropped_total",
+                "Answers to publishers that were not sent: the server took them too slowly.",
+            )?,
+            replies_ignored: made.counter(
+                "oncegate_replies_ignored_total",
+                "Wishes for an answer on a subject outside answers.reply_prefixes.",
+            )?,
+            lookup_waiters: made
+                .gauge("oncegate_lookup_waiters", "Look-ups that wait for a result.")?,
             redeliveries: made.counter(
                 "oncegate_redeliveries_total",
                 "Input messages that were delivered again after they were committed.",
@@ -275,7 +317,7 @@ impl Actions {
         Ok(Self {
             accepted: child(["accepted", ""])?,
             duplicate: child(["duplicate", ""])?,
-            rejected: Reason::ALL
+            rejected: Reason::OF_ACTIONS
                 .iter()
                 .map(|reason| child(["rejected", reason.as_str()]))
                 .collect::<prometheus::Result<_>>()?,
@@ -286,7 +328,7 @@ impl Actions {
     fn rejected(&self, reason: Reason, n: u64) {
         match self.rejected.get(reason as usize) {
             Some(counter) => counter.inc_by(n),
-            // A reason that is not in `Reason::ALL` is counted all the same.
+            // A reason that is not among those is counted all the same.
             None => self.family.with_label_values(&["rejected", reason.as_str()]).inc_by(n),
         }
     }
@@ -316,6 +358,21 @@ impl Maker<'_> {
     fn histogram(&self, name: &str, help: &str, buckets: &[f64]) -> prometheus::Result<Histogram> {
         let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
         self.registered(Histogram::with_opts(opts)?)
+    }
+
+    fn reports(&self) -> prometheus::Result<IntCounterVec> {
+        let family = self.counters(
+            "oncegate_reports_total",
+            "Committed outcomes of reports.",
+            &["verdict", "reason"],
+        )?;
+        for verdict in ["completed", "released", "repeated"] {
+            family.get_metric_with_label_values(&[verdict, ""])?;
+        }
+        for reason in Reason::OF_REPORTS {
+            family.get_metric_with_label_values(&["rejected", reason.as_str()])?;
+        }
+        Ok(family)
     }
 
     fn recoveries(&self) -> prometheus::Result<IntCounterVec> {

@@ -40,6 +40,7 @@ impl World {
         cursors.input(&"ACTIONS".into());
         let setting = Setting {
             name: "oncegate".into(),
+            input: "ACTIONS".into(),
             rules: rules.clone(),
             limits: Limits { message_bytes_max: 8 << 20 },
             clock_skew_ns: 1_000_000_000,
@@ -50,7 +51,7 @@ impl World {
     }
 
     fn action(&self, sequence: u64, key: &str, payload: &Bytes) -> Action {
-        let headers = Headers(vec![("Idempotency-Key".into(), key.into())]);
+        let headers = Headers::from_iter([("Idempotency-Key", key)]);
         let raw = RawAction {
             source: Source { stream: "ACTIONS".into(), sequence, time_ns: 1 },
             subject: "actions.a".into(),
@@ -76,7 +77,8 @@ impl World {
             Command::Append(append) => self.append(append),
             Command::Commit(_) => Some(Event::Committed),
             Command::Settle(settled) => {
-                self.settled.extend(settled.outcomes.iter().map(|(at, _, what)| (*at, *what)));
+                let decided = settled.decided.iter();
+                self.settled.extend(decided.map(|one| (one.source.sequence, one.outcome)));
                 None
             }
             other => panic!("not expected: {other:?}"),

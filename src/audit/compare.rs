@@ -39,8 +39,8 @@ pub struct Stored {
 impl Stored {
     /// Headers and payload together, as an append of it was.
     pub fn bytes(&self) -> usize {
-        let own = self.headers.0.iter().filter(|(name, _)| !is_of(name, "nats-"));
-        block_bytes(own.map(|(name, value)| (name.as_str(), value.as_str()))) + self.payload.len()
+        let own = self.headers.iter().filter(|(name, _)| !is_of(name, "nats-"));
+        block_bytes(own) + self.payload.len()
     }
 }
 
@@ -99,10 +99,8 @@ impl Wanted<'_> {
     fn what_fits(&self, compared: &mut Compared<'_>) {
         let payload = &self.action.raw.payload;
         let found = compared.found;
-        let own = block_bytes(found.headers.0.iter().filter_map(|(name, value)| {
-            (is_of(name, "oncegate-") || name.eq_ignore_ascii_case(KEY))
-                .then_some((&**name, &**value))
-        }));
+        let is_own = |name: &str| is_of(name, "oncegate-") || name.eq_ignore_ascii_case(KEY);
+        let own = block_bytes(found.headers.iter().filter(|(name, _)| is_own(name)));
         let theirs = self.publisher_headers().into_iter();
         let block = own + theirs.map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
         let fits = |bytes| block <= HEADER_BLOCK_BYTES_MAX && bytes <= self.proven_bytes;
@@ -143,8 +141,8 @@ impl Wanted<'_> {
 
     /// The publisher's headers, less what only the server and the gate may say.
     fn publisher_headers(&self) -> Vec<(&str, &str)> {
-        let headers = self.action.raw.headers.as_ref().map_or(&[][..], |headers| &headers.0);
-        theirs(headers, self.action.key.is_some())
+        let headers = self.action.raw.headers.as_ref();
+        headers.map_or_else(|_| Vec::new(), |headers| theirs(headers, self.action.key.is_some()))
     }
 
     fn accepted_subject(&self) -> String {
@@ -241,7 +239,7 @@ impl<'a> Compared<'a> {
     }
 
     fn publishers_found(&self) -> Vec<(&'a str, &'a str)> {
-        theirs(&self.found.headers.0, self.keyed)
+        theirs(&self.found.headers, self.keyed)
     }
 
     /// Their order is not kept.
@@ -262,12 +260,12 @@ impl<'a> Compared<'a> {
     }
 }
 
-fn theirs(headers: &[(String, String)], keyed: bool) -> Vec<(&str, &str)> {
-    let theirs = headers.iter().filter(|(name, _)| {
+fn theirs(headers: &Headers, keyed: bool) -> Vec<(&str, &str)> {
+    let is_theirs = |name: &str| {
         let the_gates = keyed && name.eq_ignore_ascii_case(KEY);
         !is_of(name, "nats-") && !is_of(name, "oncegate-") && !the_gates
-    });
-    theirs.map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    };
+    headers.iter().filter(|(name, _)| is_theirs(name)).collect()
 }
 
 fn is_of(name: &str, prefix: &str) -> bool {

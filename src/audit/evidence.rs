@@ -77,6 +77,7 @@ fn as_told(raw: RawAction, headers: &Headers) -> Action {
             .map(|key| ActionKey::new(&scope, key)),
         digest: headers.one(DIGEST).and_then(|text| text.parse().ok()),
         fault: None,
+        reply_to: None,
         raw,
     }
 }

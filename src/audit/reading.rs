@@ -238,7 +238,8 @@ impl Reading {
                 self.auditor.pass(&action, original);
             }
         }
-        self.auditor.gone(passed.saturating_sub(there));
+        let of_input = *source.stream != self.config.reports_stream();
+        self.auditor.gone(passed.saturating_sub(there), of_input);
         Ok(own)
     }
 

@@ -6,6 +6,8 @@
 mod audit;
 mod backup;
 mod check;
+mod forget;
+mod lookup;
 mod publish;
 mod rebuild;
 mod redrive;
@@ -51,6 +53,10 @@ enum Command {
     Publish(publish::Publish),
     /// Show or follow rejected actions
     Rejections(rejections::Rejections),
+    /// Show what is known of a key: its run, and the result
+    Lookup(lookup::Lookup),
+    /// Let a key count as not seen
+    Forget(forget::Forget),
     /// Judge the input and the ledger again, without the key table, and report every discrepancy
     Audit(audit::Audit),
     /// Put a rejected action back on the input, with a new key
@@ -115,6 +121,8 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Check(check) => check.execute(config).await,
             Command::Publish(publish) => publish.execute(config).await,
             Command::Rejections(rejections) => rejections.execute(config).await,
+            Command::Lookup(lookup) => lookup.execute(config).await,
+            Command::Forget(forget) => forget.execute(config).await,
             Command::Audit(audit) => audit.execute(config).await,
             Command::Redrive(redrive) => redrive.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
@@ -144,6 +152,13 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     kind == Some(std::io::ErrorKind::BrokenPipe)
+}
+
+/// The value of `--scope`.
+fn scope(text: &str) -> Result<lookup::Scope, String> {
+    let parts: Vec<String> = serde_json::from_str(text)
+        .map_err(|_| r#"it is no JSON array of strings, such as ["tenant-7"]"#)?;
+    Ok(parts.into())
 }
 
 /// One line of data.

@@ -128,7 +128,7 @@ impl Redrive {
         headers: &Headers,
     ) -> anyhow::Result<u64> {
         let mut map = HeaderMap::new();
-        for (name, value) in &headers.0 {
+        for (name, value) in headers.iter() {
             let odd = || format!("the header {name} can't be sent again");
             let name = name.parse::<HeaderName>().with_context(odd)?;
             map.append(name, value.parse::<HeaderValue>().with_context(odd)?);
@@ -198,14 +198,14 @@ impl Rejected {
         let names = config.key.from.iter().filter_map(|from| from.strip_prefix("header:"));
         let names: Vec<&str> = names.chain([KEY, REDRIVE_OF]).collect();
         let is_key = |name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
-        let rest = self.headers.forwardable().filter(|(name, _)| !is_key(name)).cloned();
-        let mut headers = Headers(rest.collect());
+        let rest = self.headers.forwardable().filter(|(name, _)| !is_key(name));
+        let headers: Headers = rest.collect();
         // The entry has the key in a header wherever it came from.
         let without = action::decode(self.raw(&headers), &rules);
         let invalid = |action: &Action| {
             action.fault.as_ref().is_some_and(|fault| fault.reason == Reason::InvalidKey)
         };
-        let had_header = self.headers.0.iter().any(|(name, _)| is_key(name));
+        let had_header = self.headers.iter().any(|(name, _)| is_key(name));
         let key_in_payload = without.key.as_ref().map(|key| key.key());
         if key_in_payload.is_some() && key_in_payload == self.headers.one(KEY)
             || invalid(&without) && self.reason == Reason::InvalidKey && !had_header
@@ -214,8 +214,9 @@ impl Rejected {
         }
         let first = config.key.from.iter().find_map(|from| from.strip_prefix("header:"));
         let name = first.ok_or_else(from_payload)?;
-        headers.0.push((name.to_owned(), key.to_owned()));
-        headers.0.push((REDRIVE_OF.to_owned(), sequence.to_string()));
+        let sequence = sequence.to_string();
+        let added = [(name, key), (REDRIVE_OF, sequence.as_str())];
+        let headers: Headers = headers.iter().chain(added).collect();
         let Action { key: found, fault, .. } = action::decode(self.raw(&headers), &rules);
         if let Some(fault) = fault {
             bail!("it would be rejected again, {}: {}", fault.reason.as_str(), fault.detail);

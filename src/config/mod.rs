@@ -213,6 +213,15 @@ pub struct Answers {
     pub reply_prefixes: Vec<String>,
 }
 
+/// A stream that the gate reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputStream {
+    /// Its name.
+    pub stream: std::sync::Arc<str>,
+    /// What is read of it.
+    pub subjects: Vec<String>,
+}
+
 impl Config {
     /// Reads and checks the layers: defaults, then `file`, then `env`.
     ///
@@ -247,7 +256,21 @@ impl Config {
         format!("{}_REPORTS", self.ledger_stream())
     }
 
-    /// The durable consumer.
+    /// The stream of actions, as it is read.
+    #[must_use]
+    pub fn actions(&self) -> InputStream {
+        let Input { stream, subjects, .. } = &self.input;
+        InputStream { stream: stream.as_str().into(), subjects: subjects.clone() }
+    }
+
+    /// The stream of reports, as it is read.
+    #[must_use]
+    pub fn reports(&self) -> InputStream {
+        let subjects = ["results", "operator"].map(|kind| format!("{}.{kind}.>", self.name));
+        InputStream { stream: self.reports_stream().into(), subjects: subjects.to_vec() }
+    }
+
+    /// The durable consumer, on each input stream.
     #[must_use]
     pub fn consumer(&self) -> &str {
         &self.name

@@ -4,13 +4,14 @@ use bytes::Bytes;
 
 use super::canonical::{self, Captured, NotStrict, Scan};
 use super::digest::{Digest, Form};
+use super::entry::REPLY_TO;
 use super::headers::{Headers, MalformedHeaders};
 use super::key::{self, ActionKey};
 use super::rules::{Compare, Missing, Place, Rules};
 use super::source::Source;
 use super::verdict::{Reason, Rejection};
 
-/// A message as the input stream holds it.
+/// A message as an input stream holds it: an action, or a report.
 #[derive(Clone, Debug)]
 pub struct RawAction {
     /// Stream, sequence and source time.
@@ -37,6 +38,8 @@ pub struct Action {
     /// Why it is rejected whatever was seen before: `malformed_headers`, `missing_key`, `invalid_key` or
     /// `malformed_payload`.
     pub fault: Option<Rejection>,
+    /// Where an answer is wanted.
+    pub reply_to: Option<String>,
 }
 
 /// What looking for a key gave.
@@ -64,7 +67,9 @@ pub fn decode(raw: RawAction, rules: &Rules) -> Action {
         Found::Key(key) => Some(key),
         _ => None,
     };
-    Action { raw, key, digest, fault }
+    let reply_to = raw.headers.as_ref().ok().and_then(|headers| headers.one(REPLY_TO));
+    let reply_to = reply_to.map(str::to_owned);
+    Action { raw, key, digest, fault, reply_to }
 }
 
 /// The digest of a payload under `rules`, as [`decode`] gives it; `None` where they want JSON and it

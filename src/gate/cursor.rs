@@ -92,6 +92,12 @@ impl Cursors {
         (index as u32, &mut self.inputs[index])
     }
 
+    /// Which of [`Cursors::inputs`] is `stream`.
+    pub fn index(&self, stream: &str) -> Option<u32> {
+        let found = self.inputs.iter().position(|cursor| *cursor.stream == *stream)?;
+        u32::try_from(found).ok()
+    }
+
     /// The position judged last in `stream`.
     pub fn position(&self, stream: &str) -> Option<Source> {
         let cursor = self.inputs.iter().find(|cursor| *cursor.stream == *stream)?;

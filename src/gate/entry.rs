@@ -1,5 +1,8 @@
 //! Verdict to ledger entry, and back.
 
+mod decode;
+pub mod reported;
+
 use std::borrow::Cow;
 use std::fmt::Display;
 
@@ -8,21 +11,26 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
-use super::action::Action;
+use super::action::{Action, RawAction};
 use super::digest::Digest;
-use super::headers::Headers;
+use super::headers::{Headers, is_same_name};
 use super::key::ActionKey;
+use super::report::{Release, Status};
 use super::rules::RuleTexts;
 use super::source::{Source, TimeNs};
 use super::verdict::{Reason, Rejection};
-use Unread::Foreign;
+pub use decode::decode;
 
 /// The format of entries that this code writes, and the newest that it reads. A `leading` entry names that
 /// of all entries up to the next one.
 ///
-/// 1: as in this file.
-pub const FORMAT: u64 = 1;
+/// 1: as in this file, without `completed` and `released`. 2: as in this file.
+pub const FORMAT: u64 = 2;
 
+/// Where a publisher wants its answer.
+pub const REPLY_TO: &str = "Oncegate-Reply-To";
+/// What an executor says became of a run.
+pub const STATUS: &str = "Oncegate-Status";
 /// The header that carries the key.
 pub const KEY: &str = "Idempotency-Key";
 /// The scope parts as a JSON array.
@@ -150,10 +158,36 @@ pub enum Entry {
     },
     /// A dead letter.
     Rejected {
-        /// The action.
+        /// The action, or report.
         source: Source,
         /// Why.
         reason: Reason,
+        /// A report's only: up to which action all are decided.
+        judged: Option<Source>,
+    },
+    /// A run has its result.
+    Completed {
+        /// The report.
+        source: Source,
+        /// Up to which action all are decided.
+        judged: Option<Source>,
+        /// The key.
+        key: ActionKey,
+        /// The run.
+        run_id: Uuid,
+        /// How it ended.
+        status: Status,
+    },
+    /// A key is new again.
+    Released {
+        /// The report.
+        source: Source,
+        /// Up to which action all are decided.
+        judged: Option<Source>,
+        /// The key.
+        key: ActionKey,
+        /// Who gave it back.
+        by: Release,
     },
     /// Nothing but duplicates since the entry before.
     Judged {
@@ -170,9 +204,24 @@ impl Entry {
     /// The input position that the entry makes final.
     pub fn position(&self) -> Option<&Source> {
         match self {
-            Self::Accepted { source, .. } | Self::Rejected { source, .. } => Some(source),
+            Self::Accepted { source, .. }
+            | Self::Rejected { source, .. }
+            | Self::Completed { source, .. }
+            | Self::Released { source, .. } => Some(source),
             Self::Judged { up_to, .. } => Some(up_to),
             Self::Leading(_) => None,
+        }
+    }
+
+    /// Whose record it changes.
+    pub fn changes(&self) -> Option<&ActionKey> {
+        match self {
+            Self::Completed { key, .. } => Some(key),
+            Self::Accepted { .. }
+            | Self::Rejected { .. }
+            | Self::Released { .. }
+            | Self::Judged { .. }
+            | Self::Leading(_) => None,
         }
     }
 }
@@ -195,12 +244,21 @@ pub enum Unread {
 
 /// What tells one entry from another at the same sequence: its subject and the input position it names.
 pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
+    fingerprint_of(subject, headers.iter())
+}
+
+fn fingerprint_of<'a>(
+    subject: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(subject.as_bytes());
-    for name in [SOURCE, JUDGED, RUN_ID] {
-        for value in headers.all(name) {
-            hash.update(&[0]);
-            hash.update(value.as_bytes());
+    for identifying in [SOURCE, JUDGED, RUN_ID] {
+        for (name, value) in headers.clone() {
+            if is_same_name(name, identifying) {
+                hash.update(&[0]);
+                hash.update(value.as_bytes());
+            }
         }
     }
     hash.digest()
@@ -209,12 +267,7 @@ pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
 impl Message {
     /// See [`fingerprint`].
     pub fn fingerprint(&self) -> u64 {
-        let identifying = |name: &str| [SOURCE, JUDGED, RUN_ID].contains(&name);
-        let pairs = self.headers.iter().filter(|(name, _)| identifying(name));
-        fingerprint(
-            &self.subject,
-            &Headers(pairs.map(|(n, v)| (n.to_string(), v.clone())).collect()),
-        )
+        fingerprint_of(&self.subject, self.headers.iter().map(|(n, v)| (n.as_ref(), v.as_str())))
     }
 
     fn header_block_bytes(&self) -> usize {
@@ -245,14 +298,25 @@ impl Message {
         }
     }
 
-    fn push_publisher_headers(&mut self, action: &Action) {
-        let Ok(headers) = &action.raw.headers else {
+    /// The publisher's own; the gate's key stands in the place of his.
+    fn push_headers_of(&mut self, raw: &RawAction, keyed: bool) {
+        let Ok(headers) = &raw.headers else {
             return;
         };
         for (name, value) in headers.forwardable() {
-            if action.key.is_none() || !name.eq_ignore_ascii_case(KEY) {
-                self.headers.push((Cow::Owned(name.clone()), value.clone()));
+            if !keyed || !name.eq_ignore_ascii_case(KEY) {
+                self.headers.push((Cow::Owned(name.to_owned()), value.to_owned()));
             }
+        }
+    }
+
+    /// Drops the payload if need be, then the publisher's headers, which come after `own_headers`.
+    fn fit(&mut self, own_headers: usize, limits: Limits) {
+        if !self.fits(limits) {
+            self.payload = Bytes::new();
+        }
+        if !self.fits(limits) {
+            self.headers.truncate(own_headers);
         }
     }
 }
@@ -271,7 +335,7 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
         message.push(DIGEST, digest);
     }
     message.push(SOURCE, &raw.source);
-    message.push_publisher_headers(action);
+    message.push_headers_of(raw, action.key.is_some());
     if !message.fits(limits) {
         return Err(Rejection::new(
             Reason::TooLarge,
@@ -313,13 +377,8 @@ pub fn rejected(
 ) -> Message {
     let mut message = dead_letter(name, action, rejection, first);
     let own_headers = message.headers.len();
-    message.push_publisher_headers(action);
-    if !message.fits(limits) {
-        message.payload = Bytes::new();
-    }
-    if !message.fits(limits) {
-        message.headers.truncate(own_headers);
-    }
+    message.push_headers_of(&action.raw, action.key.is_some());
+    message.fit(own_headers, limits);
     message
 }
 
@@ -384,81 +443,4 @@ pub fn judged(name: &str, up_to: &Source, duplicates: u64) -> Message {
 pub fn leading(name: &str, leading: &Leading) -> Message {
     let payload = serde_json::json!(leading).to_string().into();
     Message { subject: format!("{name}.leading"), headers: Vec::new(), payload }
-}
-
-/// Reads an entry back. `payload` is looked at for `leading` only.
-///
-/// The run id of an accepted entry is checked against its source and key: it tells an action that was
-/// accepted without a key (though its publisher sent such a header) from one with, and a careless
-/// forgery from an entry.
-pub fn decode(
-    name: &str,
-    subject: &str,
-    headers: &Headers,
-    payload: &[u8],
-) -> Result<Entry, Unread> {
-    let kind = subject.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-    let kind = kind.ok_or(Foreign("its subject is not the gate's"))?;
-    match kind.split('.').next().unwrap_or_default() {
-        "accepted" => decode_accepted(headers),
-        "rejected" => {
-            let reason = headers.one(REASON);
-            let reason = Reason::ALL.into_iter().find(|known| Some(known.as_str()) == reason);
-            let reason = reason.ok_or(Foreign("its reason is none of the gate's"))?;
-            Ok(Entry::Rejected { source: position(headers, SOURCE)?, reason })
-        }
-        "judged" => {
-            let duplicates = headers.one(DUPLICATES).and_then(|text| text.parse().ok());
-            let duplicates = duplicates.ok_or(Foreign("it does not count its duplicates"))?;
-            Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
-        }
-        "leading" => decode_leading(payload),
-        _ => Err(Foreign("its subject is of no known kind")),
-    }
-}
-
-/// A newer body may lack what this version asks of one: its format is read first.
-fn decode_leading(payload: &[u8]) -> Result<Entry, Unread> {
-    let unclear = |_| Foreign("its body does not say who leads");
-    let body: serde_json::Value = serde_json::from_slice(payload).map_err(unclear)?;
-    let format = body.get("format").and_then(serde_json::Value::as_u64);
-    if let Some(format) = format.filter(|format| *format > FORMAT) {
-        let version = body.get("version").and_then(serde_json::Value::as_str);
-        return Err(Unread::Newer { format, version: version.unwrap_or("?").to_owned() });
-    }
-    let leading: Leading = serde_json::from_slice(payload).map_err(unclear)?;
-    match leading.format {
-        0 => Err(Foreign("its format is 0")),
-        _ => Ok(Entry::Leading(Box::new(leading))),
-    }
-}
-
-fn position(headers: &Headers, name: &str) -> Result<Source, Unread> {
-    let text = headers.one(name).ok_or(Foreign("it names no input position"))?;
-    text.parse().map_err(|_| Foreign("it names no input position"))
-}
-
-fn decode_accepted(headers: &Headers) -> Result<Entry, Unread> {
-    let source = position(headers, SOURCE)?;
-    let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
-    let digest = digest.ok_or(Foreign("it has no digest"))?;
-    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
-    let run_id = run_id.ok_or(Foreign("it has no run id"))?;
-    let key = match headers.one(KEY) {
-        Some(key) => {
-            let scope: Vec<String> = match headers.one(SCOPE) {
-                Some(json) => {
-                    serde_json::from_str(json).map_err(|_| Foreign("its scope is no list"))?
-                }
-                None => Vec::new(),
-            };
-            Some(ActionKey::new(&scope, key))
-        }
-        None => None,
-    };
-    let key = key.filter(|key| source.run_id(Some(key)) == run_id);
-    if key.is_none() && source.run_id(None) != run_id {
-        return Err(Foreign("its run id does not follow from its source and key"));
-    }
-    Ok(Entry::Accepted { source, key, digest })
 }

@@ -5,8 +5,10 @@
 //!
 //! In reading order: [`rules`] and [`headers`] (settings and input), [`pointer`] and [`canonical`]
 //! (strict JSON), [`key`], [`digest`], [`action`] (a message becomes an action or has a reason not
-//! to), [`record`] and [`cursor`] (what the table keeps), [`verdict`] (the table of the contract),
-//! [`entry`] (verdict to ledger entry and back), [`differences`] (a mismatch for a person to look at), [`engine`] (the protocol as a state machine).
+//! to), [`report`] (what executors and operators tell), [`record`] and [`cursor`] (what the table keeps),
+//! [`verdict`] (the table of the contract), [`entry`] (verdict to ledger entry and back), [`receipt`] (what a
+//! caller is told), [`differences`] (a mismatch for a person to look at), [`engine`] (the protocol as a state
+//! machine).
 
 pub mod action;
 pub mod canonical;
@@ -20,7 +22,9 @@ pub mod headers;
 pub mod key;
 mod number;
 pub mod pointer;
+pub mod receipt;
 pub mod record;
+pub mod report;
 pub mod rules;
 pub mod source;
 pub mod verdict;

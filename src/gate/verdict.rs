@@ -26,11 +26,17 @@ pub enum Reason {
     TooLarge,
     /// No ledger subject can carry its subject.
     Unroutable,
+    /// A report: the run has another result.
+    ResultConflict,
+    /// A report: there is no such run, or none any more.
+    UnknownRun,
+    /// A report: it does not say which run, or what became of it.
+    InvalidResult,
 }
 
 impl Reason {
-    /// All of them, in order.
-    pub const ALL: [Self; 8] = [
+    /// Of actions, in order.
+    pub const OF_ACTIONS: [Self; 8] = [
         Self::MalformedHeaders,
         Self::MissingKey,
         Self::InvalidKey,
@@ -40,6 +46,15 @@ impl Reason {
         Self::TooLarge,
         Self::Unroutable,
     ];
+
+    /// Of reports.
+    pub const OF_REPORTS: [Self; 3] = [Self::ResultConflict, Self::UnknownRun, Self::InvalidResult];
+
+    /// The reason that is written so.
+    pub fn named(text: &str) -> Option<Self> {
+        let all = Self::OF_ACTIONS.into_iter().chain(Self::OF_REPORTS);
+        all.into_iter().find(|reason| reason.as_str() == text)
+    }
 
     /// As written in subjects, headers and metrics.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +67,9 @@ impl Reason {
             Self::RulesChanged => "rules_changed",
             Self::TooLarge => "too_large",
             Self::Unroutable => "unroutable",
+            Self::ResultConflict => "result_conflict",
+            Self::UnknownRun => "unknown_run",
+            Self::InvalidResult => "invalid_result",
         }
     }
 }

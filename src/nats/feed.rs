@@ -1,4 +1,4 @@
-//! Actions from the input stream, in order and without a hole.
+//! The messages of an input stream (actions, or reports), in order and without a hole.
 //!
 //! A durable pull consumer, reset to the position asked for. Where its deliveries end (see
 //! [`super::pull`]) the feed ends, and the worker recovers.
@@ -7,13 +7,11 @@
 //! one kind its task panics. So after a break the next messages are read one by one and whole, until past
 //! the place; only our own reading of the bytes says what is malformed, never the break itself.
 
-use std::sync::Arc;
-
 use async_nats::{Message, Subject};
 
 use super::place::{Place, matches};
 use super::pull::{Broken, Brought, Pull, broken};
-use crate::config::Config;
+use crate::config::InputStream;
 use crate::gate::action::RawAction;
 use crate::gate::engine::delivery::Due;
 use crate::gate::source::{Source, TimeNs};
@@ -79,8 +77,8 @@ impl Batch {
 /// See the module.
 pub struct Feed {
     connection: Connection,
-    config: Arc<Config>,
-    stream: Arc<str>,
+    input: InputStream,
+    consumer: String,
     work_queue: bool,
     /// When the stream was created, as the server says.
     created: String,
@@ -100,25 +98,25 @@ impl Feed {
     /// Messages up to and with the first one beyond `raw_until` are read one by one.
     pub fn new(
         connection: Connection,
-        config: Arc<Config>,
+        (input, consumer): (InputStream, &str),
         info: &setup::StreamInfo,
         (from, judged): (u64, u64),
         raw_until: Option<u64>,
     ) -> Self {
-        let mut subjects = (info.subjects(), config.input.subjects.clone());
+        let mut subjects = (info.subjects(), input.subjects.clone());
         subjects.0.sort();
         subjects.1.sort();
         Self {
             breaks: connection.breaks(),
             connection,
-            stream: config.input.stream.as_str().into(),
             work_queue: info.is_work_queue(),
             created: info.created.clone(),
             first_sequence: None,
             due: Due::new(from, judged, subjects.0 == subjects.1),
             raw_until,
             pull: None,
-            config,
+            input,
+            consumer: consumer.to_owned(),
         }
     }
 
@@ -158,9 +156,10 @@ impl Feed {
 
     /// Reads some one by one, many requests at a time; `None`: none of them is ours, or there is none.
     async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
-        let subjects = self.config.input.subjects.clone();
+        let subjects = self.input.subjects.clone();
         let filter = if let [one] = subjects.as_slice() { one } else { ">" };
-        let next = raw::next(&self.connection, &self.stream, self.due.sequence(), filter).await?;
+        let next =
+            raw::next(&self.connection, &self.input.stream, self.due.sequence(), filter).await?;
         let Some(first) = next else {
             self.raw_until = None;
             return Ok(None);
@@ -172,7 +171,8 @@ impl Feed {
         let mut found = vec![first];
         if from <= to {
             found.extend(
-                raw::range(&self.connection, &self.stream, (from, to), |message| message).await?,
+                raw::range(&self.connection, &self.input.stream, (from, to), |message| message)
+                    .await?,
             );
         }
         // Only now is it certain that they are of the stream that was recovered.
@@ -192,7 +192,7 @@ impl Feed {
 
     fn raw_delivery(&self, message: RawMessage) -> Delivery {
         let RawMessage { sequence, time_ns, subject, headers, payload } = message;
-        let source = Source { stream: self.stream.clone(), sequence, time_ns };
+        let source = Source { stream: self.input.stream.clone(), sequence, time_ns };
         // The API gives U+FFFD for bytes that are not UTF-8; a subject that really holds one can't be
         // told from that, and is treated the careful way.
         let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
@@ -205,11 +205,12 @@ impl Feed {
     /// Makes the consumer when first needed.
     async fn pull(&mut self) -> Result<&mut Pull, Broken> {
         if self.pull.is_none() {
-            setup::consumer(&self.connection, &self.config, self.work_queue, self.due.sequence())
+            let consumer = (&self.input, self.consumer.as_str());
+            setup::consumer(&self.connection, consumer, self.work_queue, self.due.sequence())
                 .await?;
             self.still_the_same().await?;
-            let consumer = self.config.consumer();
-            let pull = Pull::open(&self.connection, &self.stream, consumer, self.breaks).await?;
+            let stream = &self.input.stream;
+            let pull = Pull::open(&self.connection, stream, &self.consumer, self.breaks).await?;
             self.pull = Some(pull);
         }
         self.pull.as_mut().ok_or_else(|| broken("feed_ended", "no pull"))
@@ -217,7 +218,7 @@ impl Feed {
 
     /// A stream that was made anew since the recovery ends before the position asked for.
     async fn still_the_same(&self) -> Result<(), Broken> {
-        let info = setup::stream_info(&self.connection, &self.stream).await?;
+        let info = setup::stream_info(&self.connection, &self.input.stream).await?;
         let due = self.due.sequence();
         match info {
             Some(info) if info.created == self.created && info.state.last_seq >= due - 1 => Ok(()),
@@ -242,8 +243,8 @@ impl Feed {
     /// The first message from `from` on that the gate's filter takes.
     async fn first_held(&self, from: u64) -> Result<Option<u64>, Broken> {
         let mut first = None;
-        for filter in &self.config.input.subjects {
-            let next = raw::next(&self.connection, &self.stream, from, filter).await?;
+        for filter in &self.input.subjects {
+            let next = raw::next(&self.connection, &self.input.stream, from, filter).await?;
             first = first.into_iter().chain(next.map(|held| held.sequence)).min();
         }
         Ok(first)
@@ -274,11 +275,11 @@ impl Feed {
             _ => Ack::None,
         };
         let Some(headers) = raw::plain_headers(&message) else {
-            let whole = raw::get(&self.connection, &self.stream, sequence).await?;
+            let whole = raw::get(&self.connection, &self.input.stream, sequence).await?;
             let unread = || broken("hole", format!("message {sequence} came and can't be read"));
             return Ok(Delivery { ack, ..self.raw_delivery(whole.ok_or_else(unread)?) });
         };
-        let source = Source { stream: self.stream.clone(), sequence, time_ns };
+        let source = Source { stream: self.input.stream.clone(), sequence, time_ns };
         let raw = RawAction {
             source,
             // As in a raw reading, so that both give the same verdict.
@@ -299,7 +300,7 @@ impl Feed {
         let first = match self.first_sequence {
             Some(first) => first,
             None => {
-                let info = setup::stream_info(&self.connection, &self.stream).await?;
+                let info = setup::stream_info(&self.connection, &self.input.stream).await?;
                 info.map_or(0, |info| info.state.first_seq)
             }
         };

@@ -13,6 +13,7 @@ pub mod ledger;
 mod place;
 pub mod pull;
 pub mod raw;
+pub mod service;
 pub mod setup;
 pub mod tail;
 pub mod walk;

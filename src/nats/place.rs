@@ -19,8 +19,9 @@ impl Place {
     /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<stream seq>.<delivery>.<time>.<pending>`.
     pub(super) fn read(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
-        let tokens = rest.split('.').count();
-        let mut parts = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
+        let dots = rest.bytes().filter(|byte| *byte == b'.').count();
+        // In brackets, since a search for one `char` is made for longer texts than these tokens.
+        let mut parts = rest.split(['.']).skip(if dots >= 8 { 5 } else { 3 });
         let mut number = || parts.next()?.parse().ok();
         Some(Self {
             sequence: number()?,

@@ -9,11 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::api::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
 use super::connect::Connection;
-use crate::config::{Config, subjects_overlap};
+use crate::config::{Config, InputStream, subjects_overlap};
 use crate::gate::source::{TimeNs, parse_rfc3339};
 
 /// The smallest duplicate window that the server takes.
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
+/// Of reports, so that a command that is sent again by the network is not carried out again.
+const REPORTS_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A dead letter without payload and publisher's headers, or a `leading` entry, may have so many bytes.
 const MESSAGE_BYTES_MIN: i64 = 20_000;
@@ -51,6 +53,10 @@ pub struct StreamState {
     pub first_seq: u64,
     /// Last sequence that ever was.
     pub last_seq: u64,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// How many bytes they take, all in all.
+    pub bytes: u64,
 }
 
 impl StreamInfo {
@@ -141,6 +147,26 @@ pub async fn input(connection: &Connection, config: &Config) -> Result<StreamInf
         }
         _ => Ok(info),
     }
+}
+
+/// The stream of reports, fit; made if missing and `manage`.
+pub async fn reports(connection: &Connection, config: &Config) -> Result<StreamInfo, SetupError> {
+    let reports = config.reports();
+    let info = ensure(connection, config, &reports.stream, || reports_config(config)).await?;
+    let mut unfit = Vec::new();
+    for (field, needed) in [("storage", "file"), ("retention", "workqueue")] {
+        let found = info.text(field);
+        if found != needed {
+            unfit.push(format!("{field} is {found:?}, needed: {needed:?}"));
+        }
+    }
+    let (mut found, mut wanted) = (info.subjects(), reports.subjects.clone());
+    found.sort();
+    wanted.sort();
+    if found != wanted {
+        unfit.push(format!("subjects is {found:?}, needed: {wanted:?}"));
+    }
+    if unfit.is_empty() { Ok(info) } else { Err(misfit("reports", &reports.stream, &unfit)) }
 }
 
 /// The lease bucket's stream, fit; made if missing and `manage`.
@@ -238,6 +264,18 @@ fn input_config(config: &Config) -> Value {
     })
 }
 
+fn reports_config(config: &Config) -> Value {
+    let reports = config.reports();
+    json!({
+        "name": *reports.stream, "subjects": reports.subjects,
+        "storage": "file", "retention": "workqueue", "discard": "new",
+        "num_replicas": config.ledger.replicas, "max_age": 0,
+        "max_msgs": -1, "max_bytes": -1, "max_msgs_per_subject": -1, "max_msg_size": -1,
+        "max_consumers": -1, "duplicate_window": nanos(REPORTS_DUPLICATE_WINDOW),
+        "description": "What executors and operators tell Oncegate",
+    })
+}
+
 fn bucket_config(config: &Config) -> Value {
     json!({
         "name": format!("KV_{}", config.bucket()), "subjects": [format!("$KV.{}.>", config.bucket())],
@@ -306,18 +344,18 @@ fn ledger_misfits(config: &Config, info: &StreamInfo) -> Vec<String> {
     misfits
 }
 
-/// Deletes the gate's own consumer if it is there and makes it anew, so that a predecessor's pulls end,
+/// Deletes the gate's own consumer `name` of an input stream if it is there and makes it anew, so that a predecessor's pulls end,
 /// the first delivery is number 1, and it begins at `from`.
 ///
 /// Created to deliver all and then reset: a work queue refuses a start position (10101), and a reset
 /// below a configured one is refused (10204).
 pub async fn consumer(
     connection: &Connection,
-    config: &Config,
+    (input, name): (&InputStream, &str),
     work_queue: bool,
     from: u64,
 ) -> Result<(), ApiError> {
-    let (stream, name) = (&config.input.stream, config.consumer());
+    let InputStream { stream, subjects } = input;
     let gone: Result<Value, _> =
         connection.call(&format!("CONSUMER.DELETE.{stream}.{name}"), &Value::Null).await;
     match gone {
@@ -329,10 +367,10 @@ pub async fn consumer(
         "durable_name": name, "name": name, "deliver_policy": "all", "ack_policy": ack_policy,
         "max_deliver": -1, "max_ack_pending": if work_queue { -1 } else { 0 },
         "ack_wait": nanos(ACK_WAIT), "replay_policy": "instant",
-        "filter_subjects": config.input.subjects,
+        "filter_subjects": subjects,
         "description": "Oncegate's reader; the gate resets and recreates it",
     });
-    let body = json!({ "stream_name": stream, "config": wanted, "action": "create" });
+    let body = json!({ "stream_name": **stream, "config": wanted, "action": "create" });
     let _: Value = connection.call(&format!("CONSUMER.CREATE.{stream}.{name}"), &body).await?;
     let call = format!("CONSUMER.RESET.{stream}.{name}");
     let _: Value = connection.call(&call, &json!({ "seq": from })).await?;
@@ -344,7 +382,14 @@ const NOT_THE_EXPECTED_STREAM: u64 = 10_060;
 
 /// Whether the worker may append every kind of entry, by appends that can't be stored.
 pub async fn may_append(connection: &Connection, name: &str) -> Result<(), ApiError> {
-    for kind in ["accepted.probe", "rejected.probe", "judged", "leading"] {
+    for kind in [
+        "accepted.probe",
+        "rejected.probe",
+        "completed.probe",
+        "released.probe",
+        "judged",
+        "leading",
+    ] {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", "oncegate-probe-writes-nothing");
         let subject = format!("{name}.{kind}");

@@ -11,10 +11,15 @@ use super::connect::Connection;
 use super::place::Place;
 use super::pull::{Broken, Brought, Pull, broken};
 use super::raw::{self, RawMessage};
+use super::setup;
 use crate::config::Config;
 
-/// Messages handed over at once.
-const CHUNK_ENTRIES_MAX: usize = 4096;
+/// Messages handed over at once: half of a pull, so that before the next is asked for there is always one that
+/// the server still has to fill.
+const CHUNK_ENTRIES_MAX: usize = 1024;
+/// Where entries are smaller than this on average, they come with their payloads: to leave those out, the
+/// server writes every message anew, which takes it longer, and adds a header that says how large it was.
+const ENTRY_BYTES_SMALL: u64 = 1024;
 /// And so many bytes of payload.
 const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// The server removes the consumer when nobody pulled for so long.
@@ -71,7 +76,10 @@ impl Tail {
         let connection = Connection::open(&config.nats, "tail").await;
         let connection = connection.map_err(|error| broken("disconnected", error))?;
         let breaks = connection.breaks();
-        let headers_only = matches!(payloads, Payloads::On(_));
+        let headers_only = match payloads {
+            Payloads::All => false,
+            Payloads::On(_) => !is_small(&connection, stream).await?,
+        };
         let wanted = json!({
             "deliver_policy": "by_start_sequence", "opt_start_seq": from,
             "filter_subjects": subjects, "ack_policy": "none", "max_deliver": 1,
@@ -133,6 +141,12 @@ impl Tail {
             }
         }
     }
+}
+
+/// Whether its messages are small, on average.
+async fn is_small(connection: &Connection, stream: &str) -> Result<bool, Broken> {
+    let state = setup::stream_info(connection, stream).await?.map(|info| info.state);
+    Ok(state.is_some_and(|s| s.bytes < s.messages.saturating_mul(ENTRY_BYTES_SMALL)))
 }
 
 /// An ephemeral one, with a name: an unnamed one needs a wider permission.

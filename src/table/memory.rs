@@ -48,7 +48,12 @@ impl KeyTable for MemoryTable {
 
     fn commit(&self, commit: &Commit) -> Result<(), TableError> {
         let mut state = self.state();
-        state.keys.extend(commit.puts.iter().cloned());
+        for (key, record) in commit.changes.iter().cloned() {
+            match record {
+                Some(record) => state.keys.insert(key, record),
+                None => state.keys.remove(&key),
+            };
+        }
         state.cursors = commit.cursors.clone();
         Ok(())
     }

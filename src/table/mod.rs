@@ -45,7 +45,7 @@ pub trait KeyTable: Send + Sync + 'static {
     /// A record that is returned may be expired; whether it is, the verdict decides.
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError>;
 
-    /// Writes keys and positions, all or nothing. A key that is put twice keeps the later record.
+    /// Writes keys and positions, all or nothing. Of a key that is changed twice the later change holds.
     ///
     /// Survives the end of the process once it returns. A power failure may take the last commits
     /// back, whole ones and from the end only.

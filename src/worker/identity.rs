@@ -18,8 +18,7 @@ pub async fn ledger_end(
 ) -> anyhow::Result<u64> {
     let ledger = config.ledger_stream();
     let window_ns = config.retention.window_ns();
-    let input = config.input.stream.as_str().into();
-    let (mut recovery, mut ask) = Recovery::new(&config.name, input, cursors, window_ns);
+    let (mut recovery, mut ask) = Recovery::new(&config.name, [], cursors, window_ns);
     let mut end = 0;
     loop {
         let answer = match ask {
@@ -33,7 +32,9 @@ pub async fn ledger_end(
             Ask::LedgerEntry(at) => {
                 Answer::LedgerEntry(raw::get(connection, &ledger, at).await?.map(entry))
             }
-            Ask::LedgerTail { .. } | Ask::InputState | Ask::InputFrom(_) => return Ok(end),
+            Ask::LedgerTail { .. } | Ask::Records(_) | Ask::InputState(_) | Ask::InputFrom(..) => {
+                return Ok(end);
+            }
         };
         match recovery.next(answer)? {
             Step::Ask(next) => ask = next,

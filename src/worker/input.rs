@@ -1,23 +1,20 @@
 //! Feed and decoding, on a task of their own: what comes out is ready to be judged.
 
-use std::sync::Arc;
-
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::kill::{self, Step};
-use crate::gate::action::{self, Action};
-use crate::gate::rules::Rules;
+use crate::gate::action::RawAction;
 use crate::nats::feed::{Ack, Feed};
 use crate::nats::pull::Broken;
 
 /// Batches that wait to be judged.
 const BATCHES_AT_HAND: usize = 4;
 
-/// Actions in order.
-pub struct Decoded {
+/// Actions, or reports, in order.
+pub struct Decoded<T> {
     /// With what acknowledges each.
-    pub actions: Vec<(Action, Ack)>,
+    pub all: Vec<(T, Ack)>,
     /// How many messages the stream holds behind them.
     pub pending: u64,
     /// Sequences before them that the stream no longer holds.
@@ -25,16 +22,20 @@ pub struct Decoded {
 }
 
 /// A running feed.
-pub struct Input {
+pub struct Input<T> {
     /// What it brings; after the last, [`Input::end`] says why it ended.
-    pub batches: mpsc::Receiver<Decoded>,
+    pub batches: mpsc::Receiver<Decoded<T>>,
     task: JoinHandle<(Broken, u64)>,
     highest_seen: u64,
 }
 
-impl Input {
+impl<T: Send + 'static> Input<T> {
     /// Starts the task. `highest_seen`: the highest sequence that a feed before it brought.
-    pub fn start(mut feed: Feed, rules: Arc<Rules>, highest_seen: u64) -> Self {
+    pub fn start(
+        mut feed: Feed,
+        decode: impl Fn(RawAction) -> T + Send + 'static,
+        highest_seen: u64,
+    ) -> Self {
         let (sender, batches) = mpsc::channel(BATCHES_AT_HAND);
         let task = tokio::spawn(async move {
             let mut highest = highest_seen;
@@ -49,12 +50,12 @@ impl Input {
                     Ok(batch) => batch,
                     Err(broken) => return (broken, feed.drain_highest(highest)),
                 };
-                let mut actions = Vec::with_capacity(batch.deliveries.len());
+                let mut all = Vec::with_capacity(batch.deliveries.len());
                 for delivery in batch.deliveries {
                     highest = highest.max(delivery.raw.source.sequence);
-                    actions.push((action::decode(delivery.raw, &rules), delivery.ack));
+                    all.push((decode(delivery.raw), delivery.ack));
                 }
-                let decoded = Decoded { actions, pending: batch.pending, missed: batch.missed };
+                let decoded = Decoded { all, pending: batch.pending, missed: batch.missed };
                 if sender.send(decoded).await.is_err() {
                     return (ended(), highest);
                 }

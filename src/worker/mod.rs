@@ -3,10 +3,12 @@
 //! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
-//! [`committer`] (the table's thread), [`holding`] (the lease), [`housekeeping`] (expired keys),
-//! [`backup`] (copies of the table), [`control`] (what commands ask of a running worker), [`kill`] (where tests end
-//! it). Without the loop: [`rebuild`], [`identity`] (whether a table at rest fits the ledger).
+//! [`committer`] (the table's thread), [`answering`], [`lookup`] and [`waiting`] (answers beside the loop),
+//! [`holding`] (the lease), [`housekeeping`] (expired keys), [`backup`] (copies of the table), [`control`] (what
+//! commands ask of a running worker), [`kill`] (where tests end it). Without the loop: [`rebuild`], [`identity`]
+//! (whether a table at rest fits the ledger).
 
+mod answering;
 mod backup;
 mod committer;
 pub mod control;
@@ -15,11 +17,13 @@ mod housekeeping;
 pub mod identity;
 mod input;
 pub mod kill;
+mod lookup;
 mod pump;
 pub mod rebuild;
 mod recover;
 mod standby;
 mod term;
+mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -223,6 +227,7 @@ impl Worker {
             let prepared = async {
                 setup::input(connection, &self.config).await?;
                 setup::ledger(connection, &self.config).await?;
+                setup::reports(connection, &self.config).await?;
                 setup::may_append(connection, &self.config.name).await?;
                 setup::lease_bucket(connection, &self.config).await
             };

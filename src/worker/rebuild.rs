@@ -14,9 +14,9 @@ use crate::gate::cursor::Cursors;
 use crate::gate::engine::recovery::{Recovered, Refusal};
 use crate::gate::engine::{Commit, Unsettled};
 use crate::nats::connect::Connection;
-use crate::nats::setup;
+use crate::nats::{raw, setup};
 use crate::progress::Progress;
-use crate::table::rebuild::{self, Old, OldTable};
+use crate::table::rebuild::{self, Filling, Old, OldTable};
 use crate::table::{KeyTable, RocksTable, TableError};
 
 /// A server that answers nothing for so long is given up.
@@ -88,7 +88,13 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
     let looking = Config { manage: false, ..config.clone() };
     let input = setup::input(&connection, &looking).await?;
     setup::ledger(&connection, &looking).await?;
-    let (old, table) = rebuild::begin(&config.table.path, &config.name)?;
+    setup::reports(&connection, config).await?;
+    let results = format!("{}.completed.>", config.name);
+    let filling = match raw::next(&connection, &config.ledger_stream(), 1, &results).await? {
+        Some(_) => Filling::WrittenAndRead,
+        None => Filling::Written,
+    };
+    let (old, table) = rebuild::begin(&config.table.path, &config.name, filling)?;
     let read = async {
         let disagreement = match &old {
             Old::Readable(old) => disagreement(config, &connection, old).await?,
@@ -191,7 +197,7 @@ fn keep_proof(table: &RocksTable, recovered: &Recovered) -> Result<(), TableErro
     if cursors.filling.is_none() || recovered.cursors.filling.is_some() {
         return Ok(());
     }
-    table.commit(&Commit { puts: Vec::new(), cursors: Cursors { filling: None, ..cursors } })
+    table.commit(&Commit { changes: Vec::new(), cursors: Cursors { filling: None, ..cursors } })
 }
 
 /// Tries until it is done, as long as `got_to` moves or the server has not been silent for long.

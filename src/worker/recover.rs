@@ -9,8 +9,9 @@ use super::{Trouble, Worker, kill};
 use crate::config::Config;
 use crate::gate::engine::Unsettled;
 use crate::gate::engine::recovery::{
-    Answer, Ask, LedgerMessage, Recovered, Recovery, Refusal, Step,
+    Answer, Ask, LedgerMessage, Records, Recovered, Recovery, Refusal, Step,
 };
+use crate::gate::key::ActionKey;
 use crate::http::Status;
 use crate::nats::connect::Connection;
 use crate::nats::pull::Broken;
@@ -18,7 +19,7 @@ use crate::nats::raw::{self, RawMessage};
 use crate::nats::setup;
 use crate::nats::tail::Tail;
 use crate::progress::Progress;
-use crate::table::KeyTable;
+use crate::table::{KeyTable, TableError};
 
 /// Entries read one by one and applied at once.
 const TAIL_CHUNK: u64 = 1000;
@@ -73,8 +74,8 @@ impl Recovering<'_> {
     pub(super) async fn run(&self, unsettled: &mut Unsettled) -> Result<Recovered, Trouble> {
         let cursors = self.table.cursors()?;
         let window_ns = self.config.retention.window_ns();
-        let input = self.config.input.stream.as_str().into();
-        let (mut recovery, first) = Recovery::new(&self.config.name, input, cursors, window_ns);
+        let inputs = [self.config.actions().stream, self.config.reports().stream];
+        let (mut recovery, first) = Recovery::new(&self.config.name, inputs, cursors, window_ns);
         let mut reader = TailReader::default();
         let mut step = Step::Ask(first);
         loop {
@@ -110,7 +111,7 @@ impl Recovering<'_> {
 
     async fn find_out(&self, reader: &mut TailReader, ask: Ask) -> Result<Answer, Trouble> {
         let ledger = self.config.ledger_stream();
-        let (connection, input) = (self.connection, &self.config.input.stream);
+        let connection = self.connection;
         Ok(match ask {
             Ask::LedgerState => {
                 let state = stream(self.config, connection, &ledger).await?.state;
@@ -124,12 +125,13 @@ impl Recovering<'_> {
                 self.watch.reads(from, to);
                 Answer::LedgerTail(self.read_tail(reader, (from, to)).await?)
             }
-            Ask::InputState => {
-                let info = stream(self.config, connection, input).await?;
+            Ask::Records(keys) => Answer::Records(records(self.table, keys)?),
+            Ask::InputState(input) => {
+                let info = stream(self.config, connection, &input).await?;
                 Answer::InputState { created_ns: info.created_ns(), last: info.state.last_seq }
             }
-            Ask::InputFrom(at) => {
-                let found = raw::next(connection, input, at, ">").await?;
+            Ask::InputFrom(input, at) => {
+                let found = raw::next(connection, &input, at, ">").await?;
                 Answer::InputFrom(found.map(|message| (message.sequence, message.time_ns)))
             }
         })
@@ -161,13 +163,23 @@ impl Recovering<'_> {
     }
 }
 
+/// What the table holds of these keys.
+pub(super) fn records(table: &dyn KeyTable, keys: Vec<ActionKey>) -> Result<Records, TableError> {
+    if keys.is_empty() {
+        return Ok(Records::new());
+    }
+    let asked: Vec<_> = keys.iter().collect();
+    let found = tokio::task::block_in_place(|| table.load_many(&asked))?;
+    Ok(keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect())
+}
+
 async fn stream(
     config: &Config,
     connection: &Connection,
     name: &str,
 ) -> Result<setup::StreamInfo, Trouble> {
     let info = setup::stream_info(connection, name).await?;
-    info.ok_or_else(|| match name == config.input.stream {
+    info.ok_or_else(|| match name != config.ledger_stream() {
         // Between deleting an input stream and making it anew there is a moment without one.
         true => Trouble::Wait(format!(
             "the input stream {name} is gone; waiting until it is there again: restore it, make it \

@@ -11,6 +11,7 @@ use super::kill::{self, Step};
 use super::{Backoff, Doubts, Trouble, Worker, clock, recover};
 use crate::gate::engine::Unsettled;
 use crate::gate::engine::follow::Follow;
+use crate::gate::engine::recovery::Refusal;
 use crate::gate::entry::Leading;
 use crate::http::Status;
 use crate::nats::api::ApiError;
@@ -178,9 +179,11 @@ impl Standby<'_> {
                 Err(broken) => return Ok(broken),
             };
             let entries: Vec<_> = entries.into_iter().map(recover::entry).collect();
-            let applied = follow.apply_all(&entries, u64::MAX);
             // Whether that is final is for the recovery to say.
-            let applied = applied.map_err(|refusal| Trouble::Wait(refusal.to_string()))?;
+            let refused = |refusal: Refusal| Trouble::Wait(refusal.to_string());
+            let read = follow.read(&entries, u64::MAX).map_err(refused)?;
+            let records = recover::records(&*worker.table, read.keys())?;
+            let applied = follow.apply_all(read, records);
             worker.report_foreign(&applied.foreign);
             let sequence = applied.commit.cursors.ledger.sequence;
             let around = kill::around(Step::CommitFollowed);

@@ -3,19 +3,20 @@
 
 use std::time::Duration;
 
+use super::answering::Answering;
 use super::holding::{self, Holding, Taken};
 use super::kill::{self, Place, Step};
 use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
-use crate::gate::engine::Unsettled;
 use crate::gate::engine::lead::{self, Beginning, Leader};
 use crate::gate::engine::recovery::{Recovered, Refusal};
+use crate::gate::engine::{InputKind, Unsettled};
 use crate::gate::entry::{self, Entry, Leading, Limits, Unread};
 use crate::gate::rules::RuleTexts;
 use crate::http::Status;
 use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
-use crate::nats::{ledger, raw, setup};
+use crate::nats::{ledger, raw};
 use crate::table::KeyTable;
 
 /// A `leading` entry is written at least so often, so that a trimmed ledger still holds one before every
@@ -30,12 +31,8 @@ const FAR: u64 = 10_000;
 pub(super) struct Memory {
     /// Whether going on would be wrong.
     pub doubts: Doubts,
-    /// The highest input sequence that a feed brought.
-    pub highest_seen: u64,
-    /// Feeds that broke in a row without getting far.
-    pub breaks_in_a_row: u32,
-    /// The last feed brought something new.
-    pub got_on: bool,
+    actions: FeedMemory,
+    reports: FeedMemory,
     /// Recoveries in this term.
     pub recoveries: u64,
     /// What the last engine had decided and not settled.
@@ -45,17 +42,30 @@ pub(super) struct Memory {
     pub unproven: bool,
 }
 
+/// Of one input.
+#[derive(Default)]
+pub(super) struct FeedMemory {
+    /// The highest sequence that a feed brought.
+    pub highest_seen: u64,
+    /// Feeds that broke in a row without getting far.
+    pub breaks_in_a_row: u32,
+    /// The last feed brought something new.
+    got_on: bool,
+}
+
 impl Worker {
     /// Leads until the lease is lost, or the gate is told to stop. An error is final.
     pub(super) async fn lead(&self, connection: &Connection, taken: Taken) -> anyhow::Result<()> {
         kill::at(Place::LeaseTaken);
         let holding = holding::hold(taken, self.config.ha.takeover);
-        let led = self.recover_and_pump(connection, &holding).await;
+        let answering = Answering::start(self);
+        let led = self.recover_and_pump(connection, &holding, &answering).await;
         self.metrics.set_leading(false);
         self.metrics.set_inflight(0);
         if !self.stop.is_cancelled() && led.is_ok() {
             self.health.set(Status::Waiting("the lease is lost".to_owned()));
         }
+        answering.end().await;
         if let Some(why) = holding.give_back().await {
             tracing::warn!(why, "no longer leading");
         }
@@ -66,6 +76,7 @@ impl Worker {
         &self,
         connection: &Connection,
         holding: &Holding,
+        answering: &Answering,
     ) -> anyhow::Result<()> {
         let mut memory = Memory::default();
         let mut waiting = Backoff::default();
@@ -74,7 +85,7 @@ impl Worker {
             let begun = tokio::select! {
                 () = holding.lost.cancelled() => return Ok(()),
                 () = self.stop.cancelled() => return Ok(()),
-                begun = self.begin(connection, &mut led_since, &mut memory) => begun,
+                begun = self.begin((connection, answering), &mut led_since, &mut memory) => begun,
             };
             let pump = match begun {
                 Ok(pump) => pump,
@@ -88,6 +99,7 @@ impl Worker {
             };
             memory.doubts = Doubts::default();
             self.metrics.set_leading(true);
+            answering.open();
             let end = pump.run(&holding.lost, &mut memory).await?;
             kill::at(&end);
             match end {
@@ -98,7 +110,7 @@ impl Worker {
                     memory.recoveries += 1;
                     tracing::warn!(cause, why, count = memory.recoveries, "recovering");
                     self.metrics.recovery(cause);
-                    if settled_any || memory.got_on {
+                    if settled_any || memory.actions.got_on || memory.reports.got_on {
                         waiting = Backoff::default();
                         memory.unproven = false;
                         self.pause_in_term(holding, Duration::ZERO).await;
@@ -122,27 +134,34 @@ impl Worker {
         self.or_stop(holding.confirm()).await;
     }
 
-    async fn begin(
-        &self,
-        connection: &Connection,
+    async fn begin<'a>(
+        &'a self,
+        (connection, answering): (&Connection, &'a Answering),
         led_since: &mut Option<std::time::Instant>,
         memory: &mut Memory,
-    ) -> Result<Pump<'_>, Trouble> {
+    ) -> Result<Pump<'a>, Trouble> {
         if !matches!(self.health.status(), Status::Waiting(_)) {
             self.health.set(Status::CatchingUp("the ledger's tail is read".to_owned()));
         }
         let had = self.table.cursors()?.ledger.sequence;
         let mut recovered = self.recover(connection, &mut memory.unsettled).await?;
         let tail_entries = recovered.cursors.ledger.sequence.saturating_sub(had);
-        if recovered.input_is_new {
-            tracing::warn!(stream = self.config.input.stream, "a new input stream: it begins at 1");
+        for input in recovered.inputs.iter().filter(|input| input.is_new) {
+            tracing::warn!(stream = &*input.stream, "a new input stream: it begins at 1");
             *memory = Memory::default();
         }
-        let input = &self.config.input.stream;
-        let judged = recovered.cursors.position(input).map_or(0, |source| source.sequence);
-        self.count(&memory.unsettled.take_settled(judged));
+        let judged = |kind| {
+            let stream = match kind {
+                InputKind::Actions => self.config.actions().stream,
+                InputKind::Reports => self.config.reports().stream,
+            };
+            recovered.cursors.position(&stream).map_or(0, |source| source.sequence)
+        };
+        let settled = memory.unsettled.take_settled(judged);
+        self.count(&settled);
+        answering.tell(settled, &[]);
         let goes_on = led_since.is_some() && lead::in_force(&recovered.cursors, &self.leader());
-        if !goes_on || recovered.input_is_new {
+        if !goes_on || recovered.inputs.iter().any(|input| input.is_new) {
             let around = kill::around(Step::CheckKeyRules);
             self.check_key_rules(connection).await?;
             around.done();
@@ -159,7 +178,7 @@ impl Worker {
         };
         let led = led_since.map_or(Duration::ZERO, |since| since.elapsed());
         let term_left = TERM_MAX.saturating_sub(led);
-        Pump::new(self, connection, recovered, limits, (memory, term_left)).await
+        Pump::new((self, answering), connection, recovered, limits, (memory, term_left)).await
     }
 
     /// Other places for the key would forget every live one.
@@ -213,8 +232,7 @@ impl Worker {
         recovered: &mut Recovered,
         tail_entries: u64,
     ) -> Result<(), Trouble> {
-        let input = self.config.input.stream.as_str().into();
-        let beginning = Beginning::new(&self.config.name, &self.leader(), &input, recovered);
+        let beginning = Beginning::new(&self.config.name, &self.leader(), recovered);
         let around = kill::around(Step::AppendLeading);
         let Beginning { message, expected, .. } = &beginning;
         let appended = ledger::append_alone(connection, message, *expected).await;
@@ -229,23 +247,15 @@ impl Worker {
         tokio::task::block_in_place(|| self.table.commit(&commit))?;
         around.done();
         recovered.cursors = commit.cursors;
-        let cursors = &mut recovered.cursors;
+        let input = recovered.cursors.position(&self.config.input.stream);
         tracing::info!(
             ledger_sequence = sequence,
             tail_entries,
-            input_sequence = cursors.input(&input).1.sequence,
+            input_sequence = input.map_or(0, |judged| judged.sequence),
             rules = %self.rules.fingerprint(),
             "leading"
         );
         Ok(())
-    }
-
-    /// The input stream, fit, for a feed.
-    pub(super) async fn input_stream(
-        &self,
-        connection: &Connection,
-    ) -> Result<setup::StreamInfo, Trouble> {
-        self.stream(connection, &self.config.input.stream).await
     }
 }
 
@@ -263,6 +273,22 @@ fn key_rules_changed(before: &RuleTexts, today: &RuleTexts) -> anyhow::Error {
 }
 
 impl Memory {
+    pub(super) fn of(&self, input: InputKind) -> &FeedMemory {
+        match input {
+            InputKind::Actions => &self.actions,
+            InputKind::Reports => &self.reports,
+        }
+    }
+
+    pub(super) fn feed(&mut self, input: InputKind) -> &mut FeedMemory {
+        match input {
+            InputKind::Actions => &mut self.actions,
+            InputKind::Reports => &mut self.reports,
+        }
+    }
+}
+
+impl FeedMemory {
     /// Up to where the next feed reads one by one. A break may come from a message that the client
     /// library can't read: the one after the last that it brought. Where that does not help, there are
     /// more of them: further each time.
@@ -271,9 +297,8 @@ impl Memory {
         self.highest_seen.max(judged).saturating_add(more.unwrap_or(16_384))
     }
 
-    /// After a feed has ended.
-    pub(super) fn learn(&mut self, highest: u64, end: &End) {
-        let broke = matches!(end, End::Recover { cause: super::pump::FEED, .. });
+    /// After a feed has ended, of itself or (`broke`) because it broke.
+    pub(super) fn learn(&mut self, highest: u64, broke: bool) {
         self.got_on = broke && highest > self.highest_seen;
         let got_far = highest > self.highest_seen.saturating_add(FAR);
         self.breaks_in_a_row = match (broke, got_far) {

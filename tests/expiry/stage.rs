@@ -67,7 +67,7 @@ impl Stage {
     pub fn lead(&mut self, window_ms: u16) {
         let source_time_max_ns = self.cursors.ledger.source_time_max_ns;
         let leading = Leading { source_time_max_ns, ..leading_of(window_ms.into()) };
-        self.append(Entry::Leading(Box::new(leading)));
+        self.append(&Entry::Leading(Box::new(leading)));
         self.commit(self.table(), HashMap::new());
     }
 
@@ -104,7 +104,7 @@ impl Stage {
             let verdict = verdict::judge(&action, fresh.or(found.as_ref()), now_ns, rules);
             let wanted = verdict::judge(&action, fresh.or(kept.as_ref()), now_ns, rules);
             assert_eq!(verdict, wanted, "{deed:?}: the table has {found:?}, the twin {kept:?}");
-            puts.extend(entry(action, verdict).and_then(|entry| self.append(entry)));
+            puts.extend(entry(action, verdict).and_then(|entry| self.append(&entry)));
         }
         self.commit(table, puts);
     }
@@ -121,17 +121,17 @@ impl Stage {
             payload: Bytes::new(),
         };
         let digest = Some(Digest { form: Form::Bytes, hash: deed.payload.into() });
-        Action { raw, key: Some(key.clone()), digest, fault: None }
+        Action { raw, key: Some(key.clone()), digest, fault: None, reply_to: None }
     }
 
-    fn append(&mut self, entry: Entry) -> Option<(ActionKey, KeyRecord)> {
+    fn append(&mut self, entry: &Entry) -> Option<(ActionKey, KeyRecord)> {
         self.ledger.push(entry.clone());
-        let sequence = self.ledger.len() as u64;
-        fold::apply(&mut self.cursors, sequence, sequence, &entry)
+        apply(&mut self.cursors, self.ledger.len() as u64, entry)
     }
 
     fn commit(&self, table: &RocksTable, puts: HashMap<ActionKey, KeyRecord>) {
-        let commit = Commit { puts: puts.into_iter().collect(), cursors: self.cursors.clone() };
+        let changes = puts.into_iter().map(|(key, record)| (key, Some(record))).collect();
+        let commit = Commit { changes, cursors: self.cursors.clone() };
         table.commit(&commit).unwrap();
         self.twin.commit(&commit).unwrap();
     }
@@ -159,15 +159,22 @@ impl Stage {
         let mut cursors = table.cursors().unwrap();
         let position = cursors.ledger.sequence as usize;
         for (entries, first) in self.ledger[position..].chunks(3).zip((position + 1..).step_by(3)) {
-            let puts = entries.iter().zip(first..).filter_map(|(entry, sequence)| {
-                fold::apply(&mut cursors, sequence as u64, sequence as u64, entry)
+            let changes = entries.iter().zip(first..).filter_map(|(entry, sequence)| {
+                let (key, record) = apply(&mut cursors, sequence as u64, entry)?;
+                Some((key, Some(record)))
             });
-            let puts = puts.collect();
-            table.commit(&Commit { puts, cursors: cursors.clone() }).unwrap();
+            let changes = changes.collect();
+            table.commit(&Commit { changes, cursors: cursors.clone() }).unwrap();
         }
         assert_eq!(cursors, self.cursors, "recovered to where the ledger ends");
         self.table = Some(table);
     }
+}
+
+fn apply(cursors: &mut Cursors, sequence: u64, entry: &Entry) -> Option<(ActionKey, KeyRecord)> {
+    fold::advance(cursors, sequence, sequence, entry);
+    let (key, record) = fold::change(cursors, entry, None)?;
+    Some((key, record?))
 }
 
 fn open(dir: &TempDir) -> RocksTable {
@@ -185,7 +192,9 @@ fn entry(action: Action, verdict: Verdict) -> Option<Entry> {
         Verdict::Accepted => {
             Some(Entry::Accepted { source, key: action.key, digest: action.digest.unwrap() })
         }
-        Verdict::Rejected(rejection) => Some(Entry::Rejected { source, reason: rejection.reason }),
+        Verdict::Rejected(rejection) => {
+            Some(Entry::Rejected { source, reason: rejection.reason, judged: None })
+        }
         Verdict::Duplicate => None,
         Verdict::OriginalNeeded => panic!("the rules never change"),
     }

@@ -71,14 +71,14 @@ impl World {
                     let checked = self.truth.check_commit(from, &commit);
                     self.violated(checked);
                 }
-                Effect::Settled(outcomes) => {
-                    self.note(|| format!("w{worker} shows {outcomes:?}"));
-                    let checked = self.truth.check_settled(table, &outcomes);
+                Effect::Settled(decided) => {
+                    self.note(|| format!("w{worker} shows {decided:?}"));
+                    let checked = self.truth.check_settled(table, &decided);
                     self.violated(checked);
                 }
-                Effect::Redelivered(sequences) => {
-                    self.counts.redelivered += sequences.len() as u64;
-                    let checked = self.truth.check_redelivered(&sequences);
+                Effect::Redelivered(sequence) => {
+                    self.counts.redelivered += 1;
+                    let checked = self.truth.check_redelivered(sequence);
                     self.violated(checked);
                 }
                 Effect::Recovering(cause) => {

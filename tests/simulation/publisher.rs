@@ -68,7 +68,7 @@ impl Sent {
     }
 
     pub fn stored(&self, sequence: u64, time_ns: i64) -> RawAction {
-        let key = |text: String| Ok(Headers(vec![("idempotency-key".to_owned(), text)]));
+        let key = |text: String| Ok(Headers::from_iter([("idempotency-key", text)]));
         let headers = match self.key {
             KeyHeader::Key(_) => key(self.key_text()),
             KeyHeader::Invalid => key("a\tb".to_owned()),

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
-use oncegate::gate::engine::{Commit, Outcome};
+use oncegate::gate::engine::{Commit, Decided, Outcome};
 use serde_json::Value;
 
 use crate::ledger_server::Stored;
@@ -315,12 +315,15 @@ impl Truth {
         hold!(found == known, "the table at entry {at} has input {found:?}, not {known:?}");
         let now_ns = cursors.ledger.source_time_max_ns;
         hold!(now_ns == standing.now_ns, "the table's now at entry {at} is {now_ns}");
-        let puts = commit.puts.iter().map(|(key, record)| Put {
-            key: key.key().to_owned(),
-            sequence: record.sequence,
-            time_ns: record.time_ns,
-            expires_ns: record.expires_ns,
-            ledger_sequence: record.ledger_sequence,
+        let puts = commit.changes.iter().filter_map(|(key, record)| {
+            let record = record.as_ref()?;
+            Some(Put {
+                key: key.key().to_owned(),
+                sequence: record.sequence,
+                time_ns: record.time_ns,
+                expires_ns: record.expires_ns,
+                ledger_sequence: record.ledger_sequence,
+            })
         });
         let puts: Vec<_> = puts.collect();
         let passed = &self.history[from as usize + 1..=at as usize];
@@ -330,12 +333,13 @@ impl Truth {
     }
 
     /// A worker whose table is at ledger sequence `table` shows these to the outside.
-    pub fn check_settled(&self, table: u64, outcomes: &[(u64, i64, Outcome)]) -> Result<(), Wrong> {
-        for (sequence, time_ns, outcome) in outcomes {
-            let Some(born) = self.born_of(*sequence, *time_ns) else {
+    pub fn check_settled(&self, table: u64, decided: &[Decided]) -> Result<(), Wrong> {
+        for Decided { source, outcome, .. } in decided {
+            let sequence = source.sequence;
+            let Some(born) = self.born_of(sequence, source.time_ns) else {
                 return Err(format!("message {sequence} is shown, and there is none"));
             };
-            let Some((verdict, at)) = self.verdicts[born].get(sequence) else {
+            let Some((verdict, at)) = self.verdicts[born].get(&sequence) else {
                 return Err(format!(
                     "message {sequence} is shown {outcome:?} before any entry names it"
                 ));
@@ -355,11 +359,9 @@ impl Truth {
     }
 
     /// A worker takes these for judged.
-    pub fn check_redelivered(&self, sequences: &[u64]) -> Result<(), Wrong> {
-        for sequence in sequences {
-            let known = self.verdicts.iter().any(|verdicts| verdicts.contains_key(sequence));
-            hold!(known, "message {sequence} is taken for judged");
-        }
+    pub fn check_redelivered(&self, sequence: u64) -> Result<(), Wrong> {
+        let known = self.verdicts.iter().any(|verdicts| verdicts.contains_key(&sequence));
+        hold!(known, "message {sequence} is taken for judged");
         Ok(())
     }
 

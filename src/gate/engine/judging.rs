@@ -2,19 +2,23 @@
 
 use std::collections::VecDeque;
 
-use super::{Cause, Command, Engine, Held, InFlight, Outcome, Setting, fold};
+use super::{
+    Arrived, Cause, Command, Decided, Engine, Held, InFlight, InputKind, Looked, Outcome, Overlaid,
+    Setting, answering, fold,
+};
 use crate::gate::action::Action;
 use crate::gate::cursor::CLOCK_STEP_NS;
 use crate::gate::digest::Digest;
 use crate::gate::entry::{self, Entry, First, Message};
+use crate::gate::key::ActionKey;
+use crate::gate::receipt::Receipt;
 use crate::gate::record::KeyRecord;
+use crate::gate::report;
 use crate::gate::source::{Source, TimeNs};
 use crate::gate::verdict::{self, Reason, Rejection, Verdict};
 
-type Looked = (Action, Option<KeyRecord>);
-
-/// Whether the next action may be looked at.
-enum Next {
+/// Whether the next action or report may be looked at.
+pub(super) enum Next {
     /// It is dealt with.
     Go,
     /// Not this one yet, nor any after it; with the record that it is judged against.
@@ -24,13 +28,13 @@ enum Next {
 }
 
 impl Engine {
-    pub(super) fn judge_all(&mut self, mut actions: VecDeque<Looked>) {
-        while let Some((action, record)) = actions.pop_front() {
-            match self.judge_one(&action, record) {
+    pub(super) fn judge_all(&mut self, mut all: VecDeque<Looked>) {
+        while let Some((arrived, record)) = all.pop_front() {
+            match self.judge_one(&arrived, record) {
                 Next::Go => {}
                 Next::Hold(held, record) => {
-                    actions.push_front((action, record));
-                    self.held = held(actions);
+                    all.push_front((arrived, record));
+                    self.held = held(all);
                     return;
                 }
                 Next::Stop => return,
@@ -39,21 +43,28 @@ impl Engine {
         self.trim_overlay();
     }
 
-    fn judge_one(&mut self, action: &Action, looked_up: Option<KeyRecord>) -> Next {
-        let source = &action.raw.source;
+    fn judge_one(&mut self, arrived: &Arrived, looked_up: Option<KeyRecord>) -> Next {
+        let (input, source) = (arrived.input(), arrived.source());
         if let Some(judged) = self.head.position(&source.stream)
             && source.sequence <= judged.sequence
         {
-            return self.redelivered(source, &judged);
+            return self.redelivered(input, source, &judged);
         }
         if source.time_ns.saturating_sub(self.clock_ns) > self.setting.clock_skew_ns {
             self.commands.push(Command::AwaitClock(source.clone()));
             return Next::Hold(Held::ForClock, looked_up);
         }
-        let overlaid = action.key.as_ref().and_then(|key| self.overlay.get(key)).cloned();
-        let record = overlaid.or(looked_up);
+        let overlaid = arrived.key().and_then(|key| self.overlay.get(key));
+        let record = overlaid.map_or(looked_up, |overlaid| overlaid.record.clone());
+        match arrived {
+            Arrived::Action(action) => self.judge_action(action, record),
+            Arrived::Report(report) => self.judge_report(report, record),
+        }
+    }
+
+    fn judge_action(&mut self, action: &Action, record: Option<KeyRecord>) -> Next {
         let rules = self.head.in_force.map_or(u32::MAX, |in_force| in_force.rules);
-        match verdict::judge(action, record.as_ref(), self.now(source), rules) {
+        match verdict::judge(action, record.as_ref(), self.now(&action.raw.source), rules) {
             Verdict::OriginalNeeded => {
                 let at = record.as_ref().map_or(0, |record| record.ledger_sequence);
                 self.commands.push(Command::ReadOriginal(at));
@@ -65,13 +76,13 @@ impl Engine {
     }
 
     /// *now*: the later of the source time and the highest source time in the ledger before it.
-    fn now(&self, source: &Source) -> TimeNs {
+    pub(super) fn now(&self, source: &Source) -> TimeNs {
         source.time_ns.max(self.head.ledger.source_time_max_ns)
     }
 
     /// A position that was judged already is never judged again. One that is still in flight is settled
     /// with its entry.
-    fn redelivered(&mut self, source: &Source, judged: &Source) -> Next {
+    fn redelivered(&mut self, input: InputKind, source: &Source, judged: &Source) -> Next {
         let latest_ns = judged.time_ns.max(self.head.ledger.source_time_max_ns);
         if source.time_ns > latest_ns.saturating_add(CLOCK_STEP_NS) {
             self.recover(Cause::InputChanged);
@@ -79,25 +90,28 @@ impl Engine {
         }
         let committed = self.committed.position(&source.stream);
         if committed.is_some_and(|committed| source.sequence <= committed.sequence) {
-            self.commands.push(Command::Redelivered(vec![source.sequence]));
+            self.commands.push(Command::Redelivered(input, source.sequence));
         }
         Next::Go
     }
 
     fn decide(&mut self, action: &Action, record: Option<&KeyRecord>, verdict: Verdict) {
         match verdict {
-            Verdict::Duplicate => self.duplicate(&action.raw.source),
+            Verdict::Duplicate => {
+                let receipt = self.duplicate_receipt(action, record);
+                self.without_entry(decided(action, Outcome::Duplicate, receipt));
+            }
             Verdict::Rejected(rejection) => self.reject(action, record, &rejection),
             Verdict::Accepted => self.accept(action),
             Verdict::OriginalNeeded => {}
         }
     }
 
-    fn duplicate(&mut self, source: &Source) {
-        self.stretch.push((source.sequence, source.time_ns, Outcome::Duplicate));
-        self.stretch_end = Some(source.clone());
+    pub(super) fn without_entry(&mut self, decided: Decided) {
+        let source = &decided.source;
         let (_, cursor) = self.head.input(&source.stream);
         (cursor.sequence, cursor.time_ns) = (source.sequence, source.time_ns);
+        self.stretches.push(decided);
     }
 
     fn accept(&mut self, action: &Action) {
@@ -106,7 +120,8 @@ impl Engine {
             (Ok(message), Some(digest)) => {
                 let source = action.raw.source.clone();
                 let entry = Entry::Accepted { source, key: action.key.clone(), digest };
-                self.enqueue(message, entry, Some(Outcome::Accepted));
+                let receipt = self.accepted_receipt(action, self.head.ledger.sequence + 1);
+                self.enqueue_action(message, entry, decided(action, Outcome::Accepted, receipt));
             }
             (Err(rejection), _) => self.reject(action, None, &rejection),
             (Ok(_), None) => {
@@ -117,13 +132,15 @@ impl Engine {
     }
 
     fn reject(&mut self, action: &Action, record: Option<&KeyRecord>, rejection: &Rejection) {
-        let mismatch = rejection.reason == Reason::PayloadMismatch;
+        let reason = rejection.reason;
+        let mismatch = reason == Reason::PayloadMismatch;
         let first = record.filter(|_| mismatch).and_then(|record| self.first(action, record));
         let Setting { name, limits, .. } = &self.setting;
         let message = entry::rejected(name, action, rejection, first.as_ref(), *limits);
         let source = action.raw.source.clone();
-        let entry = Entry::Rejected { source, reason: rejection.reason };
-        self.enqueue(message, entry, Some(Outcome::Rejected(rejection.reason)));
+        let entry = Entry::Rejected { source, reason, judged: None };
+        let receipt = answering::rejected(action, rejection);
+        self.enqueue_action(message, entry, decided(action, Outcome::Rejected(reason), receipt));
     }
 
     fn first(&self, action: &Action, record: &KeyRecord) -> Option<First> {
@@ -137,55 +154,103 @@ impl Engine {
         })
     }
 
-    /// Puts an entry in line, and what it changes into the overlay.
-    fn enqueue(&mut self, message: Message, entry: Entry, outcome: Option<Outcome>) {
-        let sequence = self.head.ledger.sequence + 1;
+    fn enqueue_action(&mut self, message: Message, entry: Entry, decided: Decided) {
+        let mut closed = self.stretches.take(InputKind::Actions);
+        closed.push(decided);
+        self.enqueue(message, entry, None, closed);
+    }
+
+    /// Puts an entry in line, and what it changes into the overlay. `closed`: the positions that it makes final.
+    pub(super) fn enqueue(
+        &mut self,
+        message: Message,
+        entry: Entry,
+        before: Option<&KeyRecord>,
+        closed: Vec<Decided>,
+    ) {
+        let ledger_sequence = self.head.ledger.sequence + 1;
         let fingerprint = message.fingerprint();
-        self.overlay.extend(fold::apply(&mut self.head, sequence, fingerprint, &entry));
-        let mut outcomes = std::mem::take(&mut self.stretch);
-        self.stretch_end = None;
-        if let (Some(outcome), Some(source)) = (outcome, entry.position()) {
-            outcomes.push((source.sequence, source.time_ns, outcome));
+        fold::advance(&mut self.head, ledger_sequence, fingerprint, &entry);
+        let change = fold::change(&self.head, &entry, before);
+        if let Some((key, record)) = change.clone() {
+            self.overlay.insert(key, Overlaid { record, ledger_sequence });
         }
         let bytes = message.bytes();
         self.inflight_bytes += bytes;
-        let in_flight = InFlight { fingerprint, entry, bytes, outcomes };
+        let in_flight = InFlight { fingerprint, entry, bytes, change, decided: closed };
         self.unsent.push_back((message, in_flight));
     }
 
-    /// A marker for duplicates that no other entry closes.
-    pub(super) fn close_stretch(&mut self) {
-        let Some(up_to) = self.stretch_end.take() else {
-            return;
-        };
-        let duplicates = self.stretch.len() as u64;
-        let message = entry::judged(&self.setting.name, &up_to, duplicates);
-        self.enqueue(message, Entry::Judged { up_to, duplicates }, None);
+    /// Markers for positions that no other entry closes, where there are more than `most`.
+    pub(super) fn close_stretches(&mut self, most: u64) {
+        for input in InputKind::ALL {
+            let end = self.stretches.end(input).filter(|(_, length)| *length > most);
+            if let Some((up_to, duplicates)) = end {
+                let message = entry::judged(&self.setting.name, &up_to, duplicates);
+                let closed = self.stretches.take(input);
+                self.enqueue(message, Entry::Judged { up_to, duplicates }, None, closed);
+            }
+        }
     }
 
     pub(super) fn on_original(&mut self, original: Option<Option<Digest>>) {
-        let mut actions = match &mut self.held {
-            Held::ForOriginal(actions) => std::mem::take(actions),
+        let mut all = match &mut self.held {
+            Held::ForOriginal(all) => std::mem::take(all),
             Held::Nothing | Held::ForClock(_) => return,
         };
         self.held = Held::Nothing;
-        if let Some((action, record)) = actions.pop_front() {
-            let verdict = verdict::compare_originals(&action, original);
-            self.decide(&action, record.as_ref(), verdict);
+        match all.pop_front() {
+            Some((Arrived::Action(action), record)) => {
+                let verdict = verdict::compare_originals(&action, original);
+                self.decide(&action, record.as_ref(), verdict);
+            }
+            Some((Arrived::Report(report), record)) => {
+                let verdict = report::compare_results(&report.told, original.flatten());
+                self.decide_report(&report, record.as_ref(), verdict);
+            }
+            None => {}
         }
-        self.judge_all(actions);
+        self.judge_all(all);
     }
 
     pub(super) fn on_clock(&mut self, now_ns: TimeNs) {
         self.clock_ns = now_ns;
-        let actions = match &mut self.held {
-            Held::ForClock(actions) => std::mem::take(actions),
+        let all = match &mut self.held {
+            Held::ForClock(all) => std::mem::take(all),
             Held::Nothing | Held::ForOriginal(_) => return,
         };
         self.held = Held::Nothing;
-        self.judge_all(actions);
+        self.judge_all(all);
         if !matches!(self.held, Held::ForClock(_)) {
             self.commands.push(Command::ClockCaughtUp);
         }
     }
+}
+
+impl Arrived {
+    fn input(&self) -> InputKind {
+        match self {
+            Self::Action(_) => InputKind::Actions,
+            Self::Report(_) => InputKind::Reports,
+        }
+    }
+
+    fn source(&self) -> &Source {
+        match self {
+            Self::Action(action) => &action.raw.source,
+            Self::Report(report) => &report.raw.source,
+        }
+    }
+
+    fn key(&self) -> Option<&ActionKey> {
+        match self {
+            Self::Action(action) => action.key.as_ref(),
+            Self::Report(report) => report.key(),
+        }
+    }
+}
+
+fn decided(action: &Action, outcome: Outcome, receipt: Option<Box<Receipt>>) -> Decided {
+    let source = action.raw.source.clone();
+    Decided { input: InputKind::Actions, source, outcome, receipt }
 }

@@ -51,9 +51,11 @@ pub struct Beginning {
 
 impl Beginning {
     /// From where the recovery has left the table.
-    pub fn new(name: &str, leader: &Leader, input: &Arc<str>, recovered: &Recovered) -> Self {
+    pub fn new(name: &str, leader: &Leader, recovered: &Recovered) -> Self {
         let mut cursors = recovered.cursors.clone();
-        cursors.input(input).1.created_ns = recovered.input_created_ns;
+        for input in &recovered.inputs {
+            cursors.input(&input.stream).1.created_ns = input.created_ns;
+        }
         let body = Leading {
             format: entry::FORMAT,
             instance: leader.instance.clone(),
@@ -77,8 +79,8 @@ impl Beginning {
             return None;
         }
         let entry = Entry::Leading(Box::new(body));
-        fold::apply(&mut cursors, sequence, message.fingerprint(), &entry);
-        Some(Commit { puts: Vec::new(), cursors })
+        fold::advance(&mut cursors, sequence, message.fingerprint(), &entry);
+        Some(Commit { changes: Vec::new(), cursors })
     }
 }
 

@@ -9,6 +9,8 @@
 //! [`fold`] is the one place where an entry changes positions and keys, for a commit, for recovery and for
 //! a standby that follows ([`follow`]) alike; [`session`] is one fast-ingest batch.
 
+mod answering;
+mod decided;
 pub mod delivery;
 pub mod fold;
 pub mod follow;
@@ -16,7 +18,9 @@ mod judging;
 pub mod lead;
 pub mod recovery;
 mod refusal;
+mod reporting;
 pub mod session;
+mod stretch;
 mod unsettled;
 
 use std::collections::{HashMap, VecDeque};
@@ -28,11 +32,14 @@ use super::digest::Digest;
 use super::entry::{Entry, Limits, Message};
 use super::key::ActionKey;
 use super::record::KeyRecord;
+use super::report::Report;
 use super::rules::Rules;
 use super::source::{Source, TimeNs};
-use super::verdict::Reason;
+pub use decided::{Decided, InputKind, Outcome};
+pub use fold::Change;
 use session::{Append, Ended, Reply, Session};
-pub use unsettled::{Decided, Unsettled};
+use stretch::Stretches;
+pub use unsettled::Unsettled;
 
 /// How much may be under way. The defaults are the gate's; a simulator has small ones, so that short
 /// runs meet them.
@@ -66,28 +73,19 @@ impl Default for Bounds {
 /// One atomic change of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// Keys that are new, or known anew.
-    pub puts: Vec<(ActionKey, KeyRecord)>,
-    /// The positions that these keys belong to.
+    /// In order: records that are new or changed, and keys that are new again.
+    pub changes: Vec<Change>,
+    /// The positions that these belong to.
     pub cursors: Cursors,
-}
-
-/// What was decided about one input position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Forwarded.
-    Accepted,
-    /// Seen before, same payload.
-    Duplicate,
-    /// To the dead letters.
-    Rejected(Reason),
 }
 
 /// Positions that are in the ledger and in the table: now they may be acked, answered and counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settled {
-    /// Sequence, source time and outcome, in input order.
-    pub outcomes: Vec<(u64, TimeNs, Outcome)>,
+    /// What was decided, each input in order.
+    pub decided: Vec<Decided>,
+    /// Keys whose run has a result now, or that were given back.
+    pub answered: Vec<ActionKey>,
     /// The ledger's last committed sequence.
     pub ledger_sequence: u64,
 }
@@ -98,14 +96,16 @@ pub enum Event {
     /// Actions in input order, each with what the table holds of its key *now*: no commit may come
     /// between the look-up and this event.
     Actions(Vec<(Action, Option<KeyRecord>)>),
-    /// The input has nothing at hand.
+    /// The same of reports.
+    Reports(Vec<(Report, Option<KeyRecord>)>),
+    /// The inputs have nothing at hand.
     Pause,
     /// The ledger answered an append.
     Ledger(Reply),
     /// The table took the last [`Command::Commit`].
     Committed,
-    /// The original that [`Command::ReadOriginal`] asked for, as its digest under today's rules; `None`
-    /// if the ledger no longer holds it.
+    /// The original that [`Command::ReadOriginal`] or [`Command::ReadResult`] asked for, as its digest (of an
+    /// action under today's rules); `None` if the ledger no longer holds it.
     Original(Option<Option<Digest>>),
     /// Time went by: the worker's clock, for the check of far-off source times.
     Clock(TimeNs),
@@ -120,11 +120,13 @@ pub enum Command {
     Commit(Commit),
     /// Ack, answer and count these.
     Settle(Settled),
-    /// Redelivered positions that are committed already: ack and count.
-    Redelivered(Vec<u64>),
+    /// A redelivered position that is committed already: ack and count.
+    Redelivered(InputKind, u64),
     /// Read the accepted entry at this ledger sequence, then tell [`Event::Original`].
     ReadOriginal(u64),
-    /// Wait: this action's source time is too far ahead of the worker's clock.
+    /// The same for the result there.
+    ReadResult(u64),
+    /// Wait: the source time of this action or report is too far ahead of the worker's clock.
     AwaitClock(Source),
     /// The waiting is over.
     ClockCaughtUp,
@@ -148,6 +150,8 @@ pub enum Cause {
 pub struct Setting {
     /// Subject prefix of the ledger.
     pub name: String,
+    /// The stream of actions.
+    pub input: Arc<str>,
     /// Today's rules; those of the `leading` entry in force.
     pub rules: Arc<Rules>,
     /// What the ledger can carry.
@@ -164,16 +168,35 @@ struct InFlight {
     fingerprint: u64,
     entry: Entry,
     bytes: usize,
+    change: Option<Change>,
     /// The positions that it makes final: duplicates before it, and its own.
-    outcomes: Vec<(u64, TimeNs, Outcome)>,
+    decided: Vec<Decided>,
 }
 
-/// Actions that can't be judged yet.
+/// From one of the inputs.
+#[derive(Debug)]
+enum Arrived {
+    Action(Action),
+    Report(Report),
+}
+
+/// With what the table held of its key.
+type Looked = (Arrived, Option<KeyRecord>);
+
+/// What can't be judged yet.
 #[derive(Debug)]
 enum Held {
     Nothing,
-    ForOriginal(VecDeque<(Action, Option<KeyRecord>)>),
-    ForClock(VecDeque<(Action, Option<KeyRecord>)>),
+    ForOriginal(VecDeque<Looked>),
+    ForClock(VecDeque<Looked>),
+}
+
+/// What is known of a key when everything in flight is committed.
+#[derive(Debug)]
+struct Overlaid {
+    record: Option<KeyRecord>,
+    /// The entry that says so.
+    ledger_sequence: u64,
 }
 
 /// See the module.
@@ -185,16 +208,14 @@ pub struct Engine {
     /// As it will be when everything in flight is committed.
     head: Cursors,
     /// Keys of entries in flight, as the table will have them.
-    overlay: HashMap<ActionKey, KeyRecord>,
+    overlay: HashMap<ActionKey, Overlaid>,
     unsent: VecDeque<(Message, InFlight)>,
     sent: VecDeque<InFlight>,
     stored: VecDeque<InFlight>,
     committing: Option<Committing>,
     /// In the table, but still in the overlay for the sake of actions that are held.
     settled_keys: Vec<(ActionKey, u64)>,
-    /// Duplicates since the last entry.
-    stretch: Vec<(u64, TimeNs, Outcome)>,
-    stretch_end: Option<Source>,
+    stretches: Stretches,
     session: Session,
     /// Of everything in flight.
     inflight_bytes: usize,
@@ -227,8 +248,7 @@ impl Engine {
             stored: VecDeque::new(),
             committing: None,
             settled_keys: Vec::new(),
-            stretch: Vec::new(),
-            stretch_end: None,
+            stretches: Stretches::default(),
             inflight_bytes: 0,
             sent_bytes: 0,
             held: Held::Nothing,
@@ -243,7 +263,15 @@ impl Engine {
         match event {
             Event::Actions(actions) => {
                 self.input_paused = false;
-                self.judge_all(actions.into());
+                self.judge_all(
+                    actions.into_iter().map(|(a, record)| (Arrived::Action(a), record)).collect(),
+                );
+            }
+            Event::Reports(reports) => {
+                self.input_paused = false;
+                self.judge_all(
+                    reports.into_iter().map(|(r, record)| (Arrived::Report(r), record)).collect(),
+                );
             }
             Event::Pause => self.input_paused = true,
             Event::Ledger(reply) => self.on_reply(reply),
@@ -271,7 +299,7 @@ impl Engine {
 
     /// Nothing is in flight: all that was judged is committed.
     pub fn is_settled(&self) -> bool {
-        self.in_flight() == 0 && self.stretch.is_empty() && self.committing.is_none()
+        self.in_flight() == 0 && self.stretches.are_empty() && self.committing.is_none()
     }
 
     /// An answer of the ledger is due.
@@ -281,10 +309,11 @@ impl Engine {
 
     /// What was decided and is not settled. The last [`Command::Commit`] counts as carried out.
     pub fn into_unsettled(self) -> Unsettled {
-        let committed = self.committing.into_iter().flat_map(|c| c.settled.outcomes);
+        let committed = self.committing.into_iter().flat_map(|c| c.settled.decided);
         let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
         let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
-        Unsettled::new(committed, entries.flat_map(|entry| entry.outcomes).chain(self.stretch))
+        let open = entries.flat_map(|entry| entry.decided).chain(self.stretches.into_decided());
+        Unsettled::new(committed, open)
     }
 
     /// The positions that the table has.
@@ -304,9 +333,9 @@ impl Engine {
     /// pauses, since the tail of a batch is acknowledged only by its end.
     fn send(&mut self) {
         let pause = self.input_paused || !matches!(self.held, Held::Nothing);
-        if pause || self.stretch.len() as u64 >= self.setting.bounds.duplicates_per_marker_max {
-            self.close_stretch();
-        }
+        let most = self.setting.bounds.duplicates_per_marker_max.saturating_sub(1);
+        let most = if pause { 0 } else { most };
+        self.close_stretches(most);
         let bytes_max = self.setting.bounds.unacknowledged_bytes_max;
         while self.session.has_credit() && self.sent_bytes < bytes_max {
             let Some((message, next)) = self.unsent.pop_front() else {
@@ -352,22 +381,22 @@ impl Engine {
         }
         let mut cursors = self.committed.clone();
         let mut commit = Commit::default();
-        let mut settled = Settled::default();
+        let (mut settled, mut keys) = (Settled::default(), Vec::new());
         for mut entry in self.stored.drain(..) {
             self.inflight_bytes -= entry.bytes;
             let sequence = cursors.ledger.sequence + 1;
-            commit.puts.extend(fold::apply(
-                &mut cursors,
-                sequence,
-                entry.fingerprint,
-                &entry.entry,
-            ));
-            settled.outcomes.append(&mut entry.outcomes);
+            fold::advance(&mut cursors, sequence, entry.fingerprint, &entry.entry);
+            if let Some((key, record)) = entry.change {
+                keys.push((key.clone(), sequence));
+                if !matches!(entry.entry, Entry::Accepted { .. }) {
+                    settled.answered.push(key.clone());
+                }
+                commit.changes.push((key, record));
+            }
+            settled.decided.append(&mut entry.decided);
         }
         settled.ledger_sequence = cursors.ledger.sequence;
-        let keys = commit.puts.iter().map(|(key, record)| (key.clone(), record.ledger_sequence));
-        self.committing =
-            Some(Committing { keys: keys.collect(), settled, cursors: cursors.clone() });
+        self.committing = Some(Committing { keys, settled, cursors: cursors.clone() });
         commit.cursors = cursors;
         self.commands.push(Command::Commit(commit));
     }

@@ -4,13 +4,15 @@
 //! that, make sure that ledger and input are the ones the table knows. The shell carries out each
 //! [`Ask`] and comes back with its [`Answer`].
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub use super::follow::LedgerMessage;
-use super::follow::{Applied, Follow, fingerprint};
+use super::follow::{Applied, Follow, Read, fingerprint};
+pub use super::follow::{LedgerMessage, Records};
 pub use super::refusal::Refusal;
 use super::{Commit, Outcome};
-use crate::gate::cursor::{CLOCK_STEP_NS, Cursors, Filling};
+use crate::gate::cursor::{CLOCK_STEP_NS, Cursors, Filling, InputCursor};
+use crate::gate::key::ActionKey;
 use crate::gate::source::{Source, TimeNs, rfc3339};
 
 /// What the recovery needs to know next.
@@ -27,10 +29,12 @@ pub enum Ask {
         /// Last sequence.
         to: u64,
     },
-    /// When the input stream was created, its first and last sequence.
-    InputState,
-    /// The first message at or after this sequence.
-    InputFrom(u64),
+    /// What the table holds of these keys.
+    Records(Vec<ActionKey>),
+    /// When this input stream was created, its first and last sequence.
+    InputState(Arc<str>),
+    /// The first message of this input stream at or after this sequence.
+    InputFrom(Arc<str>, u64),
 }
 
 /// The answer to an [`Ask`].
@@ -47,6 +51,8 @@ pub enum Answer {
     LedgerEntry(Option<LedgerMessage>),
     /// To [`Ask::LedgerTail`]; at least one.
     LedgerTail(Vec<LedgerMessage>),
+    /// To [`Ask::Records`], of each key that is known.
+    Records(Records),
     /// To [`Ask::InputState`].
     InputState {
         /// Creation time.
@@ -72,7 +78,7 @@ pub enum Step {
         /// Passed over.
         foreign: Vec<u64>,
         /// What its accepted and rejected entries decide.
-        decided: Vec<(Source, Outcome)>,
+        decided: Vec<(Source, u64, Outcome)>,
     },
     /// Everything up to the ledger's end is in the table.
     Done(Recovered),
@@ -81,12 +87,21 @@ pub enum Step {
 /// Where things stand after a recovery.
 #[derive(Clone, Debug)]
 pub struct Recovered {
-    /// The positions; the input's is 0 if it begins anew.
+    /// The positions; that of an input that begins anew is 0.
     pub cursors: Cursors,
-    /// When the server says that the input stream was created.
-    pub input_created_ns: TimeNs,
-    /// The input begins anew: a new `leading` entry must say so.
-    pub input_is_new: bool,
+    /// The inputs, in the order in which they were named.
+    pub inputs: Vec<RecoveredInput>,
+}
+
+/// An input stream as the recovery found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveredInput {
+    /// Its name.
+    pub stream: Arc<str>,
+    /// When the server says that it was created.
+    pub created_ns: TimeNs,
+    /// It begins anew: a new `leading` entry must say so.
+    pub is_new: bool,
 }
 
 #[derive(Debug)]
@@ -95,6 +110,7 @@ enum Stage {
     Position { first: u64, last: u64 },
     Anchor { first: u64, last: u64, anchor: (u64, TimeNs) },
     Tail { last: u64 },
+    TailRecords { last: u64, read: Read },
     TailCommitted { last: u64 },
     InputState,
     InputCursor { created_ns: TimeNs, last: u64 },
@@ -106,7 +122,9 @@ enum Stage {
 /// See the module.
 #[derive(Debug)]
 pub struct Recovery {
-    input: Arc<str>,
+    /// Whose positions are still to be made sure of, the next one first.
+    inputs: VecDeque<Arc<str>>,
+    recovered: Vec<RecoveredInput>,
     /// Today's window.
     window_ns: TimeNs,
     follow: Follow,
@@ -114,10 +132,16 @@ pub struct Recovery {
 }
 
 impl Recovery {
-    /// From what the table has. `window_ns` is today's window.
-    pub fn new(name: &str, input: Arc<str>, cursors: Cursors, window_ns: TimeNs) -> (Self, Ask) {
-        let follow = Follow::new(name, cursors);
-        (Self { input, window_ns, follow, stage: Stage::LedgerState }, Ask::LedgerState)
+    /// From what the table has. `inputs`: the actions' stream, and others. `window_ns` is today's window.
+    pub fn new(
+        name: &str,
+        inputs: impl IntoIterator<Item = Arc<str>>,
+        cursors: Cursors,
+        window_ns: TimeNs,
+    ) -> (Self, Ask) {
+        let (follow, stage) = (Follow::new(name, cursors), Stage::LedgerState);
+        let (inputs, recovered) = (inputs.into_iter().collect(), Vec::new());
+        (Self { inputs, recovered, window_ns, follow, stage }, Ask::LedgerState)
     }
 
     /// Takes an answer in. An answer to something else than was asked is a bug of the caller; it is
@@ -134,8 +158,9 @@ impl Recovery {
                 self.check_anchor(entry.as_ref(), anchor)?;
                 self.ask_tail(first, last)
             }
-            (Stage::Tail { last }, Answer::LedgerTail(messages)) => {
-                self.apply_tail(&messages, last)
+            (Stage::Tail { last }, Answer::LedgerTail(messages)) => self.read_tail(&messages, last),
+            (Stage::TailRecords { last, read }, Answer::Records(records)) => {
+                Ok(self.apply_tail(read, records, last))
             }
             (Stage::TailCommitted { last }, Answer::Committed) => self.ask_tail(0, last),
             (Stage::InputState, Answer::InputState { created_ns, last }) => {
@@ -158,7 +183,7 @@ impl Recovery {
             }
             (Stage::Filled { created_ns, is_new }, Answer::InputFrom(next)) => {
                 self.check_filled(next)?;
-                Ok(self.done(created_ns, is_new))
+                Ok(self.recovered(created_ns, is_new))
             }
             _ => Ok(Step::Ask(Ask::LedgerState)),
         }
@@ -238,8 +263,7 @@ impl Recovery {
     fn ask_tail(&mut self, first: u64, last: u64) -> Result<Step, Refusal> {
         let at = self.follow.cursors.ledger.sequence;
         if at >= last {
-            self.stage = Stage::InputState;
-            return Ok(Step::Ask(Ask::InputState));
+            return Ok(self.next_input());
         }
         let from = at + 1;
         if first > from {
@@ -249,17 +273,50 @@ impl Recovery {
         Ok(Step::Ask(Ask::LedgerTail { from, to: last }))
     }
 
-    fn apply_tail(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Step, Refusal> {
-        let applied = self.follow.apply_all(messages, last)?;
+    fn read_tail(&mut self, messages: &[LedgerMessage], last: u64) -> Result<Step, Refusal> {
+        let read = self.follow.read(messages, last)?;
+        let keys = read.keys();
+        if keys.is_empty() {
+            return Ok(self.apply_tail(read, Records::new(), last));
+        }
+        self.stage = Stage::TailRecords { last, read };
+        Ok(Step::Ask(Ask::Records(keys)))
+    }
+
+    fn apply_tail(&mut self, read: Read, records: Records, last: u64) -> Step {
+        let Applied { commit, foreign, decided, .. } = self.follow.apply_all(read, records);
         self.stage = Stage::TailCommitted { last };
-        let Applied { commit, foreign, decided, .. } = applied;
-        Ok(Step::Commit { commit, foreign, decided })
+        Step::Commit { commit, foreign, decided }
+    }
+
+    /// The input whose position is made sure of.
+    fn input(&mut self) -> &mut InputCursor {
+        let stream = self.inputs.front().cloned().unwrap_or_default();
+        self.follow.cursors.input(&stream).1
+    }
+
+    fn next_input(&mut self) -> Step {
+        match self.inputs.front() {
+            Some(stream) => {
+                self.stage = Stage::InputState;
+                Step::Ask(Ask::InputState(stream.clone()))
+            }
+            None => {
+                let (cursors, inputs) = (self.follow.cursors.clone(), self.recovered.clone());
+                Step::Done(Recovered { cursors, inputs })
+            }
+        }
+    }
+
+    fn ask_from(&mut self, sequence: u64) -> Step {
+        let stream = self.input().stream.clone();
+        Step::Ask(Ask::InputFrom(stream, sequence))
     }
 
     fn ask_cursor(&mut self, created_ns: TimeNs, last: u64) -> Step {
-        let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
+        let at = self.input().sequence;
         self.stage = Stage::InputCursor { created_ns, last };
-        Step::Ask(Ask::InputFrom(at.max(1)))
+        self.ask_from(at.max(1))
     }
 
     /// The same message at the cursor: the same stream, whatever its creation time says. If that is gone,
@@ -270,7 +327,7 @@ impl Recovery {
         last: u64,
         found: Option<(u64, TimeNs)>,
     ) -> Result<Step, Refusal> {
-        let cursor = self.follow.cursors.input(&self.input.clone()).1.clone();
+        let cursor = self.input().clone();
         let same = match found {
             _ if cursor.sequence == 0 => true,
             Some((sequence, time_ns)) if sequence == cursor.sequence => time_ns == cursor.time_ns,
@@ -292,10 +349,10 @@ impl Recovery {
         if cursor.created_ns == created_ns {
             // Unless it was made anew between the two answers.
             self.stage = Stage::InputAgain { created_ns, found };
-            return Ok(Step::Ask(Ask::InputState));
+            return Ok(Step::Ask(Ask::InputState(cursor.stream)));
         }
         self.stage = Stage::InputFirst { created_ns, seems_same, found };
-        Ok(Step::Ask(Ask::InputFrom(1)))
+        Ok(self.ask_from(1))
     }
 
     /// Plainly a new stream only if it has another creation time, later than what was judged last, and no
@@ -309,7 +366,7 @@ impl Recovery {
         found: String,
         first: Option<(u64, TimeNs)>,
     ) -> Result<Step, Refusal> {
-        let (_, cursor) = self.follow.cursors.input(&self.input.clone());
+        let cursor = self.input();
         let since = created_ns > cursor.time_ns;
         let new = since && first.is_none_or(|(_, time_ns)| time_ns >= created_ns);
         // Where nothing stands at a judged number, going on from there passes over nothing.
@@ -320,19 +377,19 @@ impl Recovery {
             (_, true) => return Ok(self.on_position(created_ns, false)),
             (false, false) => return Err(self.went_back(found)),
         }
-        let (_, cursor) = self.follow.cursors.input(&self.input.clone());
+        let cursor = self.input();
         (cursor.sequence, cursor.time_ns) = (0, 0);
         Ok(self.on_position(created_ns, true))
     }
 
-    /// It is known where the input goes on, and so which action is the next.
+    /// It is known where the input goes on, and so, of the first, which action is the next.
     fn on_position(&mut self, created_ns: TimeNs, is_new: bool) -> Step {
-        if self.follow.cursors.filling.is_none() {
-            return self.done(created_ns, is_new);
+        if self.follow.cursors.filling.is_none() || !self.recovered.is_empty() {
+            return self.recovered(created_ns, is_new);
         }
-        let at = self.follow.cursors.input(&self.input.clone()).1.sequence;
+        let at = self.input().sequence;
         self.stage = Stage::Filled { created_ns, is_new };
-        Step::Ask(Ask::InputFrom(at.saturating_add(1)))
+        self.ask_from(at.saturating_add(1))
     }
 
     /// A ledger that was trimmed can fill an empty table only if whatever it lost is expired by now: if
@@ -352,14 +409,14 @@ impl Recovery {
     }
 
     fn went_back(&mut self, found: String) -> Refusal {
-        let stream = self.input.clone();
-        let cursor = self.follow.cursors.input(&stream).1;
-        let time = rfc3339(cursor.time_ns).to_string();
-        Refusal::InputWentBack { stream, sequence: cursor.sequence, time, found }
+        let InputCursor { stream, sequence, time_ns, .. } = self.input().clone();
+        Refusal::InputWentBack { stream, sequence, time: rfc3339(time_ns).to_string(), found }
     }
 
-    fn done(&mut self, input_created_ns: TimeNs, input_is_new: bool) -> Step {
-        let cursors = self.follow.cursors.clone();
-        Step::Done(Recovered { cursors, input_created_ns, input_is_new })
+    fn recovered(&mut self, created_ns: TimeNs, is_new: bool) -> Step {
+        if let Some(stream) = self.inputs.pop_front() {
+            self.recovered.push(RecoveredInput { stream, created_ns, is_new });
+        }
+        self.next_input()
     }
 }

@@ -3,13 +3,13 @@
 use super::{Anchor, Halt, LEDGER_DEADLINE, Pump};
 use crate::gate::action;
 use crate::gate::digest::Digest;
-use crate::gate::engine::{Cause, Command, Decided, Event, Outcome, Settled};
+use crate::gate::engine::{Cause, Command, Decided, Event, InputKind, Outcome, Settled};
 use crate::gate::entry::{self, Entry};
+use crate::gate::report;
 use crate::gate::rules::Rules;
 use crate::gate::source::Source;
 use crate::http::Status;
 use crate::nats::connect::Connection;
-use crate::nats::feed::{self, Ack};
 use crate::nats::{raw, setup};
 use crate::worker::kill::{self, Step};
 use crate::worker::{Trouble, Worker, clock};
@@ -39,13 +39,15 @@ impl Pump<'_> {
             }
             Command::Commit(commit) => self.committer.commit(commit),
             Command::Settle(settled) => self.settle(settled),
-            Command::Redelivered(sequences) => {
-                self.worker.metrics.redeliveries(sequences.len() as u64);
-                let acks = sequences.into_iter().filter_map(|s| Some((s, self.acks.remove(&s)?)));
-                let acks = acks.collect();
-                self.acknowledge(acks);
+            Command::Redelivered(input, sequence) => {
+                self.worker.metrics.redeliveries(1);
+                match input {
+                    InputKind::Actions => self.actions.redelivered(&self.connection, sequence),
+                    InputKind::Reports => self.reports.redelivered(&self.connection, sequence),
+                }
             }
-            Command::ReadOriginal(sequence) => self.read_original(sequence),
+            Command::ReadOriginal(sequence) => self.read_original(sequence, original_digest),
+            Command::ReadResult(sequence) => self.read_original(sequence, result_digest),
             Command::AwaitClock(source) => self.await_clock(&source),
             Command::ClockCaughtUp => {
                 tracing::info!("the clock has caught up");
@@ -90,49 +92,25 @@ impl Pump<'_> {
         self.proves_itself();
         self.settled_any = true;
         let metrics = &self.worker.metrics;
-        metrics.batch_actions(u32::try_from(settled.outcomes.len()).unwrap_or(u32::MAX));
-        metrics.set_ledger_sequence(settled.ledger_sequence);
-        self.worker.count(&settled.outcomes);
-        let Some((last, ..)) = settled.outcomes.last().copied() else {
-            return;
+        let Settled { decided, answered, ledger_sequence } = settled;
+        metrics.batch_actions(u32::try_from(decided.len()).unwrap_or(u32::MAX));
+        metrics.set_ledger_sequence(ledger_sequence);
+        self.worker.count(&decided);
+        let last = |kind| {
+            let of = decided.iter().rev().find(|decided| decided.input == kind);
+            of.map(|decided| decided.source.sequence)
         };
-        metrics.set_input_sequence(last);
-        let later = self.missed.split_off(&last.saturating_add(1));
-        for (before, missed) in std::mem::replace(&mut self.missed, later) {
-            metrics.input_missed(missed);
-            tracing::warn!(
-                missed,
-                before,
-                "the input stream dropped messages before they were judged"
-            );
+        if let Some(last) = last(InputKind::Actions) {
+            metrics.set_input_sequence(last);
+            self.actions.settle(self.worker, &self.connection, last);
         }
-        let later = self.acks.split_off(&last.saturating_add(1));
-        let settled = std::mem::replace(&mut self.acks, later);
-        self.acknowledge(settled.into_iter().collect());
+        if let Some(last) = last(InputKind::Reports) {
+            self.reports.settle(self.worker, &self.connection, last);
+        }
+        self.answering.tell(decided, &answered);
     }
 
-    /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, and is known as judged.
-    fn acknowledge(&mut self, acks: Vec<(u64, Ack)>) {
-        while self.acknowledging.try_join_next().is_some() {}
-        if acks.is_empty() {
-            return;
-        }
-        let connection = self.connection.clone();
-        let stream = self.worker.config.input.stream.clone();
-        self.acknowledging.spawn(async move {
-            for (sequence, ack) in acks {
-                let around = kill::around(Step::Acknowledge);
-                let sent = feed::acknowledge(&connection, &stream, sequence, ack).await;
-                around.done();
-                if let Err(error) = sent {
-                    tracing::warn!(%error, sequence, "judged messages were not acknowledged");
-                    return;
-                }
-            }
-        });
-    }
-
-    fn read_original(&self, sequence: u64) {
+    fn read_original(&self, sequence: u64, digest: DigestOf) {
         let (connection, answer) = (self.connection.clone(), self.originals.0.clone());
         let ledger = self.worker.config.ledger_stream();
         let (name, rules) = (self.worker.config.name.clone(), self.worker.rules.clone());
@@ -143,7 +121,7 @@ impl Pump<'_> {
             let original = match found {
                 Err(error) => Err(error.into()),
                 Ok(None) => must_be_gone(&connection, &ledger, sequence).await.map(|()| None),
-                Ok(Some(entry)) => original_digest(&name, &rules, &entry).map(Some),
+                Ok(Some(entry)) => digest(&name, &rules, &entry).map(Some),
             };
             // The loop may have ended meanwhile; then nobody waits for it.
             answer.send(original).await.ok();
@@ -186,6 +164,9 @@ async fn must_be_gone(connection: &Connection, ledger: &str, sequence: u64) -> R
     }
 }
 
+/// How an entry that is read back is compared.
+type DigestOf = fn(&str, &Rules, &raw::RawMessage) -> Result<Option<Digest>, Trouble>;
+
 fn original_digest(
     name: &str,
     rules: &Rules,
@@ -198,30 +179,61 @@ fn original_digest(
         (Some(subject), Ok(Entry::Accepted { .. })) => {
             Ok(action::digest(subject, &found.payload, rules))
         }
-        _ => Err(Trouble::Stop(anyhow::anyhow!(
-            "ledger entry {} is not the accepted action that the key table knows there: the ledger is \
-             not the one that the table has applied. Restore the right ledger stream.",
-            found.sequence
-        ))),
+        _ => Err(another_entry(found.sequence, "accepted action")),
     }
+}
+
+fn result_digest(
+    name: &str,
+    _: &Rules,
+    found: &raw::RawMessage,
+) -> Result<Option<Digest>, Trouble> {
+    let headers = found.headers.clone().unwrap_or_default();
+    match entry::decode(name, &found.subject, &headers, &found.payload) {
+        Ok(Entry::Completed { .. }) => Ok(Some(report::digest(&found.payload))),
+        _ => Err(another_entry(found.sequence, "result")),
+    }
+}
+
+fn another_entry(sequence: u64, what: &str) -> Trouble {
+    Trouble::Stop(anyhow::anyhow!(
+        "ledger entry {sequence} is not the {what} that the key table knows there: the ledger is not the \
+         one that the table has applied. Restore the right ledger stream."
+    ))
 }
 
 impl Worker {
     /// Counts positions that are in the ledger and in the table.
-    pub(in crate::worker) fn count(&self, outcomes: &[Decided]) {
+    pub(in crate::worker) fn count(&self, decided: &[Decided]) {
         let (mut accepted, mut duplicates) = (0, 0);
         let now_ns = clock::wall_ns();
-        let mut seconds = Vec::with_capacity(outcomes.len());
-        for (_, time_ns, outcome) in outcomes {
-            match outcome {
-                Outcome::Accepted => accepted += 1,
-                Outcome::Duplicate => duplicates += 1,
-                Outcome::Rejected(reason) => self.metrics.rejected(*reason, 1),
+        let mut seconds = Vec::with_capacity(decided.len());
+        for Decided { input, source, outcome, .. } in decided {
+            match (input, outcome) {
+                (InputKind::Actions, Outcome::Accepted) => accepted += 1,
+                (InputKind::Actions, Outcome::Rejected(reason)) => {
+                    self.metrics.rejected(*reason, 1);
+                }
+                (InputKind::Actions, _) => duplicates += 1,
+                (InputKind::Reports, outcome) => self.count_report(*outcome),
             }
-            seconds.push(now_ns.saturating_sub(*time_ns) as f64 / 1e9);
+            if *input == InputKind::Actions {
+                seconds.push(now_ns.saturating_sub(source.time_ns) as f64 / 1e9);
+            }
         }
         self.metrics.accepted(accepted);
         self.metrics.duplicates(duplicates);
         self.metrics.decision_durations(&seconds);
+    }
+
+    fn count_report(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Completed => self.metrics.reported("completed", ""),
+            Outcome::Released => self.metrics.reported("released", ""),
+            Outcome::Rejected(reason) => self.metrics.reported("rejected", reason.as_str()),
+            Outcome::Repeated | Outcome::Accepted | Outcome::Duplicate => {
+                self.metrics.reported("repeated", "");
+            }
+        }
     }
 }

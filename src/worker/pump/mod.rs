@@ -1,31 +1,35 @@
 //! The loop: wait for the next event, hand it to the engine, do what it says.
 
 mod commands;
+mod inlet;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::gate::action;
+use crate::config::InputStream;
+use crate::gate::action::{self, Action, RawAction};
 use crate::gate::digest::Digest;
-use crate::gate::engine::recovery::Recovered;
+use crate::gate::engine::recovery::{Recovered, RecoveredInput};
 use crate::gate::engine::session::Reply;
-use crate::gate::engine::{Bounds, Commit, Engine, Event, Setting};
+use crate::gate::engine::{Bounds, Commit, Engine, Event, InputKind, Setting};
 use crate::gate::entry::Limits;
+use crate::gate::key::ActionKey;
+use crate::gate::receipt;
+use crate::gate::record::KeyRecord;
+use crate::gate::report::{self, Report};
 use crate::http::Status;
 use crate::nats::connect::Connection;
-use crate::nats::feed::{Ack, Feed};
 use crate::nats::ledger::{self, LedgerReplies, LedgerSession};
 use crate::table::{KeyTable, TableError};
+use crate::worker::answering::Answering;
 use crate::worker::committer::Committer;
-use crate::worker::input::{Decoded, Input};
+use crate::worker::input::Decoded;
 use crate::worker::kill::{self, Place, Step};
-use crate::worker::term::Memory;
+use crate::worker::term::{FeedMemory, Memory};
 use crate::worker::{Trouble, Worker, clock};
+use inlet::Inlet;
 
 /// The ledger answers within this, or the outcome counts as unknown.
 const LEDGER_DEADLINE: Duration = Duration::from_secs(5);
@@ -66,7 +70,8 @@ pub(in crate::worker) enum Happened {
     Committed(Option<Result<(), TableError>>),
     Original(OriginalRead),
     Anchor(Anchor),
-    Actions(Option<Decoded>),
+    Actions(Option<Decoded<Action>>),
+    Reports(Option<Decoded<Report>>),
     Pause,
     Tick,
     LeaseLost,
@@ -88,12 +93,9 @@ pub struct Pump<'a> {
     replies: LedgerReplies,
     committer: Committer,
     committed: mpsc::UnboundedReceiver<Result<(), TableError>>,
-    input: Option<Input>,
-    /// Of actions that are not settled yet; a work queue's only.
-    acks: BTreeMap<u64, Ack>,
-    /// Under way; over before another feed begins, which may find a stream that was made anew.
-    acknowledging: JoinSet<()>,
-    work_queue: bool,
+    answering: &'a Answering,
+    actions: Inlet<Action>,
+    reports: Inlet<Report>,
     originals: (mpsc::Sender<OriginalRead>, mpsc::Receiver<OriginalRead>),
     anchors: (mpsc::Sender<Anchor>, mpsc::Receiver<Anchor>),
     anchored: u64,
@@ -106,13 +108,11 @@ pub struct Pump<'a> {
     begun: Instant,
     draining_since: Option<Instant>,
     /// The ledger's side is not in doubt: what is in flight is settled before the recovery.
-    feed_ended: bool,
+    feed_ended: Option<InputKind>,
     /// Another `leading` entry is due then.
     term_ends: Instant,
     /// No more input in this term.
     term_over: bool,
-    /// Sequences that the input dropped before the one named, and how many; counted when that is settled.
-    missed: BTreeMap<u64, u64>,
 }
 
 /// Sequence and server time of a ledger entry; `None` if it could not be read now.
@@ -122,9 +122,9 @@ type OriginalRead = Result<Option<Option<Digest>>, Trouble>;
 
 impl<'a> Pump<'a> {
     pub(in crate::worker) async fn new(
-        worker: &'a Worker,
+        (worker, answering): (&'a Worker, &'a Answering),
         connection: &Connection,
-        Recovered { cursors, input_created_ns, .. }: Recovered,
+        recovered: Recovered,
         limits: Limits,
         (memory, term_left): (&Memory, Duration),
     ) -> Result<Self, Trouble> {
@@ -135,31 +135,33 @@ impl<'a> Pump<'a> {
         around.done();
         let stop = |error: std::io::Error| Trouble::Stop(error.into());
         let (committer, committed) = Committer::start(worker.table.clone()).map_err(stop)?;
-        let around = kill::around(Step::AskInput);
-        let info = worker.input_stream(connection).await?;
-        around.done();
-        if info.created_ns() != input_created_ns {
-            return Err(Trouble::Wait("the input stream was made anew".to_owned()));
-        }
-        let input: Arc<str> = worker.config.input.stream.as_str().into();
+        let feed = |kind| feed_of(worker, &recovered, kind, memory);
+        let (rules, reply) = (worker.rules.clone(), reply_filter(worker));
+        let decode = move |raw: RawAction| {
+            let mut action = action::decode(raw, &rules);
+            reply(&mut action.reply_to);
+            action
+        };
+        let (input, known) = feed(InputKind::Actions);
+        let actions =
+            Inlet::open(worker, connection, (input, InputKind::Actions), known, decode).await?;
+        let (name, reply) = (worker.config.name.clone(), reply_filter(worker));
+        let decode = move |raw: RawAction| {
+            let mut report = report::decode(raw, &name);
+            reply(&mut report.reply_to);
+            report
+        };
+        let (input, known) = feed(InputKind::Reports);
+        let reports =
+            Inlet::open(worker, connection, (input, InputKind::Reports), known, decode).await?;
+        let cursors = recovered.cursors;
+        let input = worker.config.actions().stream;
         let judged = cursors.position(&input).map_or(0, |source| source.sequence);
-        // A connection of its own: what breaks the feed must not break the ledger.
-        let around = kill::around(Step::ConnectFeed);
-        let feeding =
-            Connection::open(&worker.config.nats, "feed").await.map_err(|e| broken(&e))?;
-        around.done();
-        let raw_until = (memory.breaks_in_a_row > 0).then(|| memory.raw_until(judged));
-        // What a work queue still holds of judged actions is there to be acknowledged.
-        let from = if info.is_work_queue() { 1 } else { judged + 1 };
-        let around = kill::around(Step::StartFeed);
-        let feed = Feed::new(feeding, worker.config.clone(), &info, (from, judged), raw_until);
-        let highest_seen = judged.max(memory.highest_seen);
-        let input = Input::start(feed, worker.rules.clone(), highest_seen);
-        around.done();
         worker.metrics.set_input_sequence(judged);
         worker.metrics.set_ledger_sequence(cursors.ledger.sequence);
         let setting = Setting {
             name: worker.config.name.clone(),
+            input,
             rules: worker.rules.clone(),
             limits,
             clock_skew_ns: i64::try_from(worker.config.retention.clock_skew.as_nanos())
@@ -169,16 +171,15 @@ impl<'a> Pump<'a> {
         let batches = clock::wall_ns().unsigned_abs();
         Ok(Self {
             engine: Engine::new(setting, cursors, clock::wall_ns(), batches),
-            input: Some(input),
-            work_queue: info.is_work_queue(),
+            answering,
+            actions,
+            reports,
             worker,
             connection: connection.clone(),
             session,
             replies,
             committer,
             committed,
-            acks: BTreeMap::new(),
-            acknowledging: JoinSet::new(),
             originals: mpsc::channel(1),
             anchors: mpsc::channel(1),
             anchored: 0,
@@ -189,10 +190,9 @@ impl<'a> Pump<'a> {
             proven: !memory.unproven,
             begun: clock::monotonic(),
             draining_since: None,
-            feed_ended: false,
+            feed_ended: None,
             term_ends: clock::monotonic() + term_left,
             term_over: false,
-            missed: BTreeMap::new(),
         })
     }
 
@@ -231,13 +231,16 @@ impl<'a> Pump<'a> {
         tick: &mut tokio::time::Interval,
     ) -> Happened {
         let draining = self.draining_since.is_some();
-        let taking = !draining && !self.feed_ended && !self.term_over;
+        let taking = !draining && self.feed_ended.is_none() && !self.term_over;
         let wants_input = taking && self.engine.wants_input();
         let pause_at = self.pause_at;
-        let batches = async {
-            match &mut self.input {
-                Some(input) if wants_input => input.batches.recv().await,
-                _ => std::future::pending().await,
+        let (actions, reports) = (&mut self.actions, &mut self.reports);
+        // In a fair order: neither input waits for the other to be empty.
+        let arrivals = async {
+            tokio::select! {
+                actions = actions.next(), if wants_input => Happened::Actions(actions),
+                reports = reports.next(), if wants_input => Happened::Reports(reports),
+                else => std::future::pending().await,
             }
         };
         let pause = async {
@@ -255,7 +258,7 @@ impl<'a> Pump<'a> {
             Some(original) = self.originals.1.recv() => Happened::Original(original),
             Some(anchor) = self.anchors.1.recv() => Happened::Anchor(anchor),
             _ = tick.tick() => Happened::Tick,
-            actions = batches => Happened::Actions(actions),
+            arrived = arrivals => arrived,
             () = pause => Happened::Pause,
         }
     }
@@ -291,10 +294,9 @@ impl<'a> Pump<'a> {
             Happened::Original(Err(Trouble::Stop(error))) => return Err(Halt::Stop(error)),
             Happened::Anchor(anchor) => self.on_anchor(anchor),
             Happened::Actions(Some(decoded)) => self.on_actions(decoded).await?,
-            Happened::Actions(None) => {
-                self.feed_ended = true;
-                self.on(Event::Pause).await?;
-            }
+            Happened::Reports(Some(decoded)) => self.on_reports(decoded).await?,
+            Happened::Actions(None) => self.on_feed_ended(InputKind::Actions).await?,
+            Happened::Reports(None) => self.on_feed_ended(InputKind::Reports).await?,
             Happened::Pause => {
                 self.pause_at = None;
                 self.on(Event::Pause).await?;
@@ -302,7 +304,8 @@ impl<'a> Pump<'a> {
             Happened::Tick => self.on_tick().await?,
         }
         self.kill_in_flight();
-        if self.feed_ended && self.draining_since.is_none() && self.engine.is_settled() {
+        let feed_ended = self.feed_ended.is_some();
+        if feed_ended && self.draining_since.is_none() && self.engine.is_settled() {
             return Err(Halt::Recover(FEED, String::new()));
         }
         if self.term_over && self.engine.is_settled() {
@@ -318,57 +321,60 @@ impl<'a> Pump<'a> {
     fn kill_in_flight(&self) {
         match (self.engine.is_settled(), self.draining_since) {
             (false, Some(_)) => kill::at(Place::DrainingInFlight),
-            (false, None) if self.feed_ended => kill::at(Place::FeedBrokenInFlight),
+            (false, None) if self.feed_ended.is_some() => kill::at(Place::FeedBrokenInFlight),
             _ => {}
         }
     }
 
-    async fn on_actions(&mut self, decoded: Decoded) -> Result<(), Halt> {
-        let Decoded { actions, pending, missed } = decoded;
-        if let Some((action, _)) = actions.first().filter(|_| missed > 0) {
-            *self.missed.entry(action.raw.source.sequence).or_default() += missed;
-        }
-        self.worker.metrics.set_input_lag(pending);
-        let at_hand = self.input.as_ref().map_or(0, |input| input.batches.len());
-        let mut keyed = Vec::with_capacity(actions.len());
-        for (action, ack) in actions {
-            if self.work_queue {
-                self.acks.insert(action.raw.source.sequence, ack);
-            }
-            keyed.push(action);
-        }
-        self.on(Event::Clock(clock::wall_ns())).await?;
-        // No commit may come between the look-ups and the judging: both are in this one step.
-        let looked = self.look_up(keyed).map_err(|error| Halt::Stop(error.into()))?;
-        self.on(Event::Actions(looked)).await?;
-        match (at_hand, pending) {
-            (0, 0) => {
-                self.pause_at = None;
-                self.on(Event::Pause).await
-            }
-            (0, _) => {
-                self.pause_at = Some(clock::monotonic() + PAUSE_AFTER);
-                Ok(())
-            }
-            _ => {
-                self.pause_at = None;
-                Ok(())
-            }
-        }
+    /// What is in flight is settled first.
+    async fn on_feed_ended(&mut self, input: InputKind) -> Result<(), Halt> {
+        self.feed_ended = Some(input);
+        self.on(Event::Pause).await
     }
 
-    fn look_up(
+    async fn on_actions(&mut self, decoded: Decoded<Action>) -> Result<(), Halt> {
+        let actions = self.actions.take(decoded, |action| action.raw.source.sequence);
+        self.worker.metrics.set_input_lag(self.actions.pending);
+        self.on(Event::Clock(clock::wall_ns())).await?;
+        // No commit may come between the look-ups and the judging: both are in this one step.
+        let looked = self.look_up(actions, |action| action.key.as_ref())?;
+        self.on(Event::Actions(looked)).await?;
+        self.pause_if_idle().await
+    }
+
+    async fn on_reports(&mut self, decoded: Decoded<Report>) -> Result<(), Halt> {
+        let reports = self.reports.take(decoded, |report| report.raw.source.sequence);
+        self.on(Event::Clock(clock::wall_ns())).await?;
+        // As for actions.
+        let looked = self.look_up(reports, Report::key)?;
+        self.on(Event::Reports(looked)).await?;
+        self.pause_if_idle().await
+    }
+
+    async fn pause_if_idle(&mut self) -> Result<(), Halt> {
+        self.pause_at = None;
+        if self.actions.is_idle() && self.reports.is_idle() {
+            return self.on(Event::Pause).await;
+        }
+        if self.actions.at_hand() + self.reports.at_hand() == 0 {
+            self.pause_at = Some(clock::monotonic() + PAUSE_AFTER);
+        }
+        Ok(())
+    }
+
+    fn look_up<T>(
         &self,
-        actions: Vec<action::Action>,
-    ) -> Result<Vec<(action::Action, Option<crate::gate::record::KeyRecord>)>, TableError> {
-        let keys: Vec<_> = actions.iter().filter_map(|action| action.key.as_ref()).collect();
-        let found = tokio::task::block_in_place(|| self.worker.table.load_many(&keys))?;
-        let mut found = found.into_iter();
-        let with = |action: action::Action| {
-            let record = if action.key.is_some() { found.next().flatten() } else { None };
-            (action, record)
+        all: Vec<T>,
+        key: impl Fn(&T) -> Option<&ActionKey>,
+    ) -> Result<Vec<(T, Option<KeyRecord>)>, Halt> {
+        let keys: Vec<_> = all.iter().filter_map(&key).collect();
+        let found = tokio::task::block_in_place(|| self.worker.table.load_many(&keys));
+        let mut found = found.map_err(|error| Halt::Stop(error.into()))?.into_iter();
+        let with = |one: T| {
+            let record = if key(&one).is_some() { found.next().flatten() } else { None };
+            (one, record)
         };
-        Ok(actions.into_iter().map(with).collect())
+        Ok(all.into_iter().map(with).collect())
     }
 
     async fn on_tick(&mut self) -> Result<(), Halt> {
@@ -407,13 +413,7 @@ impl<'a> Pump<'a> {
 
     /// Ends the parts, in an order that leaves nothing behind.
     async fn close(mut self, end: End, memory: &mut Memory) -> End {
-        let around = kill::around(Step::EndInput);
-        let ended = match self.input.take() {
-            Some(input) => Some(input.end().await),
-            None => None,
-        };
-        around.done();
-        self.acknowledging.shutdown().await;
+        let (actions, reports) = (self.actions.end().await, self.reports.end().await);
         let cursors = self.engine.committed().clone();
         let settled = self.engine.is_settled();
         let worker = self.worker;
@@ -422,23 +422,59 @@ impl<'a> Pump<'a> {
         around.done();
         memory.unsettled = self.engine.into_unsettled();
         if settled && matches!(end, End::Stopped) {
-            let commit = Commit { puts: Vec::new(), cursors };
+            let commit = Commit { changes: Vec::new(), cursors };
             let around = kill::around(Step::CommitLastPosition);
             if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(&commit)) {
                 tracing::warn!(%error, "the last position was not written");
             }
             around.done();
         }
-        let Some((broken, highest)) = ended else {
-            return end;
-        };
-        memory.learn(highest, &end);
-        match end {
-            End::Recover { cause: FEED, .. } if broken.denied => End::Denied(broken.why),
-            End::Recover { cause: FEED, settled_any, .. } => {
+        let mut ended_by = None;
+        for (kind, ended) in [(InputKind::Actions, actions), (InputKind::Reports, reports)] {
+            let Some((broken, highest)) = ended else { continue };
+            let broke =
+                matches!(end, End::Recover { cause: FEED, .. }) && self.feed_ended == Some(kind);
+            memory.feed(kind).learn(highest, broke);
+            if broke {
+                ended_by = Some(broken);
+            }
+        }
+        match (end, ended_by) {
+            (End::Recover { .. }, Some(broken)) if broken.denied => End::Denied(broken.why),
+            (End::Recover { settled_any, .. }, Some(broken)) => {
                 End::Recover { cause: broken.label, why: broken.why, settled_any }
             }
-            end => end,
+            (end, _) => end,
+        }
+    }
+}
+
+/// What a feed goes by: the stream, up to where it is judged, when it was created, and what the feed before
+/// has taught.
+fn feed_of<'m>(
+    worker: &Worker,
+    recovered: &Recovered,
+    kind: InputKind,
+    memory: &'m Memory,
+) -> (InputStream, (u64, i64, &'m FeedMemory)) {
+    let input = match kind {
+        InputKind::Actions => worker.config.actions(),
+        InputKind::Reports => worker.config.reports(),
+    };
+    let of = |found: &&RecoveredInput| found.stream == input.stream;
+    let created_ns = recovered.inputs.iter().find(of).map_or(0, |found| found.created_ns);
+    let judged = recovered.cursors.position(&input.stream).map_or(0, |source| source.sequence);
+    (input, (judged, created_ns, memory.of(kind)))
+}
+
+/// Drops wishes for an answer where the gate may not answer.
+fn reply_filter(worker: &Worker) -> impl Fn(&mut Option<String>) + Send + 'static {
+    let (prefixes, metrics) =
+        (worker.config.answers.reply_prefixes.clone(), worker.metrics.clone());
+    move |reply_to| {
+        if reply_to.as_ref().is_some_and(|subject| !receipt::may_answer(subject, &prefixes)) {
+            metrics.reply_ignored();
+            *reply_to = None;
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use oncegate::gate::action::{self, Action};
 use oncegate::gate::engine::session::{Op, Reply, ReplyKind};
-use oncegate::gate::engine::{Commit, Event, Outcome, Settled, fold};
+use oncegate::gate::engine::{Commit, Decided, Event, InputKind, Outcome, Settled, fold};
 use oncegate::gate::entry::{self, Entry, Message};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
@@ -77,8 +77,10 @@ impl Misdeeds {
             let Some(record) = record else { continue };
             let seen = verdict::judge(action, Some(record), source.time_ns, record.rules);
             if core.is(Wrong::AnswerDuplicateAtOnce) && seen == Verdict::Duplicate {
-                let outcome = (source.sequence, source.time_ns, Outcome::Duplicate);
-                io.effects.push(Effect::Settled(vec![outcome]));
+                let (source, outcome) = (source.clone(), Outcome::Duplicate);
+                let input = InputKind::Actions;
+                let decided = Decided { input, source, outcome, receipt: None };
+                io.effects.push(Effect::Settled(vec![decided]));
             }
         }
     }
@@ -92,8 +94,7 @@ impl Misdeeds {
         acks: &mut BTreeMap<u64, (i64, Ack)>,
     ) {
         self.expected = expected;
-        let pairs = message.headers.iter().map(|(name, value)| (name.to_string(), value.clone()));
-        let headers = Headers(pairs.collect());
+        let headers: Headers = message.headers.iter().map(|(n, v)| (n, v)).collect();
         let entry = entry::decode("oncegate", &message.subject, &headers, &message.payload);
         let Ok(entry) = entry else { return };
         if core.is(Wrong::MarkBeforeAppend) {
@@ -169,14 +170,13 @@ impl Misdeeds {
         if !core.is(Wrong::DuplicateMovesExpiry) {
             return;
         }
-        for (sequence, time_ns, outcome) in &settled.outcomes {
-            let (Outcome::Duplicate, Some(key)) = (outcome, self.keys.remove(sequence)) else {
-                continue;
-            };
+        for Decided { source, outcome, .. } in &settled.decided {
+            let key = self.keys.remove(&source.sequence);
+            let (Outcome::Duplicate, Some(key)) = (outcome, key) else { continue };
             if let Some(Some(mut record)) = core.table.load_many(&[&key]).unwrap().pop() {
-                record.expires_ns = record.expires_ns.max(time_ns + core.setup.window_ns);
+                record.expires_ns = record.expires_ns.max(source.time_ns + core.setup.window_ns);
                 let cursors = core.table.cursors().unwrap();
-                core.table.commit(&Commit { puts: vec![(key, record)], cursors }).unwrap();
+                core.table.commit(&Commit { changes: vec![(key, Some(record))], cursors }).unwrap();
             }
         }
     }
@@ -194,7 +194,8 @@ impl Plain {
 fn mark(core: &Core, entry: &Entry, sequence: u64) {
     let before = core.table.cursors().unwrap();
     let mut cursors = before.clone();
-    let put = fold::apply(&mut cursors, sequence, 0, entry);
-    let puts = put.into_iter().collect();
-    core.table.commit(&Commit { puts, cursors: before }).unwrap();
+    fold::advance(&mut cursors, sequence, 0, entry);
+    let change = fold::change(&cursors, entry, None);
+    let changes = change.into_iter().collect();
+    core.table.commit(&Commit { changes, cursors: before }).unwrap();
 }

@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use oncegate::gate::engine::{Bounds, Commit, Outcome};
+use oncegate::gate::engine::recovery::Records;
+use oncegate::gate::engine::{Bounds, Commit, Decided};
+use oncegate::gate::key::ActionKey;
 use oncegate::gate::rules::Rules;
 use oncegate::table::{KeyTable, MemoryTable};
 
@@ -67,8 +69,8 @@ pub enum Effect {
     After(i64, Happening),
     WriteTable,
     Applied { from: u64, commit: Commit },
-    Settled(Vec<(u64, i64, Outcome)>),
-    Redelivered(Vec<u64>),
+    Settled(Vec<Decided>),
+    Redelivered(u64),
     Recovering(&'static str),
     Leads,
     Refused(String),
@@ -168,6 +170,12 @@ impl Core {
         let from = self.table.cursors().unwrap().ledger.sequence;
         self.table.commit(&commit).unwrap();
         io.effects.push(Effect::Applied { from, commit });
+    }
+
+    /// What the table holds of these keys.
+    fn records(&self, keys: Vec<ActionKey>) -> Records {
+        let found = self.table.load_many(&keys.iter().collect::<Vec<_>>()).unwrap();
+        keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
     }
 
     fn clock_ns(&self, io: &Io) -> i64 {

@@ -91,10 +91,11 @@ impl Pump {
         let from = if core.setup.work_queue { 1 } else { judged + 1 };
         let raw_until = (memory.breaks_in_a_row > 0).then_some(memory.highest_seen.max(judged));
         let highest_seen = judged.max(memory.highest_seen);
-        let created_ns = recovered.input_created_ns;
+        let created_ns = recovered.inputs[0].created_ns;
         let feed = Feed::begin(core, io, (from, judged), created_ns, raw_until, highest_seen);
         let setting = Setting {
             name: "oncegate".to_owned(),
+            input: "ACTIONS".into(),
             rules: core.setup.rules.clone(),
             limits: Limits { message_bytes_max: 1 << 20 },
             clock_skew_ns: CLOCK_SKEW_NS,
@@ -142,7 +143,7 @@ impl Pump {
         }
         if stopped && self.engine.is_settled() {
             let cursors = self.engine.committed().clone();
-            core.apply(io, Commit { puts: Vec::new(), cursors });
+            core.apply(io, Commit { changes: Vec::new(), cursors });
         }
         Closed { unsettled: self.engine.into_unsettled(), highest_seen: self.feed.highest_seen }
     }
@@ -303,15 +304,13 @@ impl Pump {
                 }
             }
             Command::Settle(settled) => self.settle(core, io, settled),
-            Command::Redelivered(sequences) => {
-                for sequence in &sequences {
-                    if let Some((time_ns, ack)) = self.acks.remove(sequence) {
-                        acknowledge(core, io, *sequence, time_ns, ack);
-                    }
+            Command::Redelivered(_, sequence) => {
+                if let Some((time_ns, ack)) = self.acks.remove(&sequence) {
+                    acknowledge(core, io, sequence, time_ns, ack);
                 }
-                io.effects.push(Effect::Redelivered(sequences));
+                io.effects.push(Effect::Redelivered(sequence));
             }
-            Command::ReadOriginal(at) => {
+            Command::ReadOriginal(at) | Command::ReadResult(at) => {
                 let id = core.ask(io, Role::Ledger, Call::LedgerEntry(at), Purpose::Original);
                 self.original = Some(id);
             }
@@ -386,13 +385,13 @@ impl Pump {
     fn settle(&mut self, core: &mut Core, io: &mut Io, settled: Settled) {
         self.settled_any = true;
         self.misdeeds.on_settled(core, &settled);
-        if let Some((last, ..)) = settled.outcomes.last() {
-            let later = self.acks.split_off(&(last + 1));
+        if let Some(last) = settled.decided.last() {
+            let later = self.acks.split_off(&(last.source.sequence + 1));
             for (sequence, (time_ns, ack)) in std::mem::replace(&mut self.acks, later) {
                 acknowledge(core, io, sequence, time_ns, ack);
             }
         }
-        io.effects.push(Effect::Settled(settled.outcomes));
+        io.effects.push(Effect::Settled(settled.decided));
     }
 }
 

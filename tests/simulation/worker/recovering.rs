@@ -26,7 +26,7 @@ impl Recovering {
     pub fn begin(core: &mut Core, io: &mut Io) -> Box<Self> {
         let cursors = core.table.cursors().unwrap();
         let window_ns = core.setup.window_ns;
-        let (recovery, asked) = Recovery::new("oncegate", "ACTIONS".into(), cursors, window_ns);
+        let (recovery, asked) = Recovery::new("oncegate", ["ACTIONS".into()], cursors, window_ns);
         let id = core.ask(io, Role::Ledger, call(&asked), Purpose::Task);
         Box::new(Self { recovery, asked, id })
     }
@@ -51,8 +51,10 @@ impl Recovering {
         loop {
             match self.recovery.next(answer) {
                 Err(refusal) => return Progress::Refused(refusal.to_string()),
+                Ok(Step::Ask(Ask::Records(keys))) => answer = Answer::Records(core.records(keys)),
                 Ok(Step::Ask(ask)) => {
-                    self.id = core.ask(io, Role::Ledger, call(&ask), Purpose::Task);
+                    let call = call(&ask);
+                    self.id = core.ask(io, Role::Ledger, call, Purpose::Task);
                     self.asked = ask;
                     return Progress::Stay;
                 }
@@ -70,11 +72,12 @@ impl Recovering {
 
     /// A worker that goes by the creation time alone.
     fn trust(&self, core: &Core, mut recovered: Recovered) -> Recovered {
-        let created_ns = recovered.input_created_ns;
-        let cursor = recovered.cursors.input(&"ACTIONS".into()).1;
+        let input = &mut recovered.inputs[0];
+        let created_ns = input.created_ns;
+        let cursor = recovered.cursors.input(&input.stream).1;
         if core.is(Wrong::TrustCreated) && cursor.sequence > 0 && cursor.created_ns != created_ns {
             (cursor.sequence, cursor.time_ns) = (0, 0);
-            recovered.input_is_new = true;
+            input.is_new = true;
         }
         recovered
     }
@@ -82,9 +85,9 @@ impl Recovering {
 
 fn make_foreign(message: &mut LedgerMessage) {
     if let Ok(headers) = &mut message.headers {
-        headers
-            .0
-            .retain(|(name, _)| !["Oncegate-Digest", "Oncegate-Reason"].contains(&name.as_str()));
+        let kept =
+            |(name, _): &(&str, &str)| !["Oncegate-Digest", "Oncegate-Reason"].contains(name);
+        *headers = headers.iter().filter(kept).collect();
     }
 }
 
@@ -93,8 +96,9 @@ fn call(ask: &Ask) -> Call {
         Ask::LedgerState => Call::LedgerState,
         Ask::LedgerEntry(at) => Call::LedgerEntry(*at),
         Ask::LedgerTail { from, to } => Call::LedgerTail { from: *from, to: *to },
-        Ask::InputState => Call::InputState,
-        Ask::InputFrom(at) => Call::InputFrom(*at),
+        Ask::InputState(_) => Call::InputState,
+        Ask::InputFrom(_, at) => Call::InputFrom(*at),
+        Ask::Records(_) => unreachable!("the table is at hand"),
     }
 }
 

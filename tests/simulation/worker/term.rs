@@ -132,11 +132,12 @@ impl Term {
     }
 
     fn recovered(&mut self, core: &mut Core, io: &mut Io, recovered: Box<Recovered>) -> TermNext {
-        if recovered.input_is_new {
+        let is_new = recovered.inputs.iter().any(|input| input.is_new);
+        if is_new {
             self.memory = Memory::default();
         }
         let judged = recovered.cursors.position("ACTIONS").map_or(0, |source| source.sequence);
-        io.effects.push(Effect::Settled(self.memory.unsettled.take_settled(judged)));
+        io.effects.push(Effect::Settled(self.memory.unsettled.take_settled(|_| judged)));
         let leader = Leader {
             instance: core.instance.to_string(),
             host: "simulated".to_owned(),
@@ -145,10 +146,10 @@ impl Term {
             rules: core.setup.rules.clone(),
         };
         let goes_on = self.led_since_ns.is_some() && lead::in_force(&recovered.cursors, &leader);
-        if goes_on && !recovered.input_is_new {
+        if goes_on && !is_new {
             return self.pump(core, io, *recovered);
         }
-        let beginning = Beginning::new("oncegate", &leader, &"ACTIONS".into(), &recovered);
+        let beginning = Beginning::new("oncegate", &leader, &recovered);
         let (message, expected) = (beginning.message.clone(), beginning.expected);
         let call = Call::AppendAlone { message, expected };
         let id = core.ask(io, Role::Ledger, call, Purpose::Task);

@@ -1,0 +1,226 @@
+//! Answers beside the loop, for as long as this instance leads: receipts, and the look-up service. Nothing
+//! rests on them: whoever missed one asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::lookup::{self, Lookup};
+use super::waiting::Waiting;
+use super::{Backoff, Worker};
+use crate::config::Config;
+use crate::gate::engine::Decided;
+use crate::gate::key::ActionKey;
+use crate::gate::receipt::{Receipt, Shape};
+use crate::metrics::Metrics;
+use crate::nats::connect::Connection;
+use crate::nats::service::{self, Lookups, Question, Refused};
+use crate::table::KeyTable;
+
+/// Batches of receipts that wait to be sent; more are dropped.
+const BATCHES_WAITING: usize = 4096;
+/// Results that are read for receipts at once.
+const RESULTS_AT_ONCE: usize = 24;
+/// Look-ups at once; more are turned away.
+const LOOKUPS_AT_ONCE: usize = 20_000;
+/// What is left to be sent at the end has so long.
+const END_MAX: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub(super) struct Answering {
+    receipts: mpsc::Sender<Vec<Receipt>>,
+    waiting: Arc<Waiting>,
+    /// The table is at the ledger's end.
+    warm: Arc<Notify>,
+    over: CancellationToken,
+    metrics: Metrics,
+    task: JoinHandle<()>,
+}
+
+impl Answering {
+    /// From the beginning of a term. Look-ups are taken from [`Answering::open`] on.
+    pub(super) fn start(worker: &Worker) -> Self {
+        let (receipts, to_send) = mpsc::channel(BATCHES_WAITING);
+        let waiting = Arc::new(Waiting::default());
+        let (warm, over) = (Arc::new(Notify::new()), CancellationToken::new());
+        let metrics = worker.metrics.clone();
+        let desk = Desk {
+            config: worker.config.clone(),
+            table: worker.table.clone(),
+            waiting: waiting.clone(),
+            warm: warm.clone(),
+            over: over.clone(),
+            metrics: metrics.clone(),
+        };
+        let task = tokio::spawn(desk.run(to_send));
+        Self { receipts, waiting, warm, over, metrics, task }
+    }
+
+    /// What the table says is what the ledger says.
+    pub(super) fn open(&self) {
+        self.warm.notify_one();
+    }
+
+    /// These are settled.
+    pub(super) fn tell(&self, decided: Vec<Decided>, answered: &[ActionKey]) {
+        self.waiting.tell(answered);
+        let receipts: Vec<_> =
+            decided.into_iter().filter_map(|decided| decided.receipt).map(|one| *one).collect();
+        if receipts.is_empty() {
+            return;
+        }
+        if let Err(unsent) = self.receipts.try_send(receipts) {
+            self.metrics.receipts_dropped(unsent.into_inner().len() as u64);
+        }
+    }
+
+    /// Whoever waits is told to ask again.
+    pub(super) async fn end(self) {
+        let Self { receipts, over, mut task, .. } = self;
+        drop(receipts);
+        over.cancel();
+        if tokio::time::timeout(END_MAX, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+struct Desk {
+    config: Arc<Config>,
+    table: Arc<dyn KeyTable>,
+    waiting: Arc<Waiting>,
+    warm: Arc<Notify>,
+    over: CancellationToken,
+    metrics: Metrics,
+}
+
+impl Desk {
+    async fn run(self, mut to_send: mpsc::Receiver<Vec<Receipt>>) {
+        let Some(connection) = self.connect().await else { return };
+        let sending = self.send_all(&connection, &mut to_send);
+        let serving = self.serve(&connection);
+        tokio::join!(sending, serving);
+        if let Err(error) = connection.client.flush().await {
+            tracing::debug!(%error, "the last answers may not have been sent");
+        }
+    }
+
+    /// A connection of its own: what breaks it must not break the ledger, nor the feed.
+    async fn connect(&self) -> Option<Connection> {
+        let mut waiting = Backoff::default();
+        loop {
+            match Connection::open(&self.config.nats, "answers").await {
+                Ok(connection) => return Some(connection),
+                Err(error) => tracing::debug!(%error, "no connection for answers yet"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(waiting.next()) => {}
+                () = self.over.cancelled() => return None,
+            }
+        }
+    }
+
+    async fn send_all(&self, connection: &Connection, to_send: &mut mpsc::Receiver<Vec<Receipt>>) {
+        let batches = futures::stream::poll_fn(|cx| to_send.poll_recv(cx));
+        let receipts = batches.flat_map(futures::stream::iter);
+        receipts
+            .for_each_concurrent(RESULTS_AT_ONCE, |receipt| self.send_one(connection, receipt))
+            .await;
+    }
+
+    async fn send_one(&self, connection: &Connection, receipt: Receipt) {
+        let at = receipt.known.as_ref().and_then(|known| known.result_at());
+        let result = match at {
+            Some(at) => Some(self.result(connection, at).await),
+            None => None,
+        };
+        let mut body = receipt.body(result.as_ref());
+        if body.len() > connection.message_bytes_max() {
+            body = receipt.body(Some(&Shape::Elsewhere));
+        }
+        let sent =
+            service::send(connection, receipt.reply_to, receipt.verdict.as_str(), body).await;
+        match sent {
+            Ok(()) => self.metrics.receipts(1),
+            Err(error) => {
+                tracing::debug!(%error, "a receipt was not sent");
+                self.metrics.receipts_dropped(1);
+            }
+        }
+    }
+
+    async fn result(&self, connection: &Connection, at: u64) -> Shape {
+        let found = lookup::result(connection, &self.config, at).await;
+        found.unwrap_or_else(|error| {
+            tracing::debug!(%error, at, "a receipt goes without its result");
+            Shape::Elsewhere
+        })
+    }
+
+    /// The service, made anew where its connection's task has ended.
+    async fn serve(&self, connection: &Connection) {
+        tokio::select! {
+            () = self.warm.notified() => {}
+            () = self.over.cancelled() => return,
+        }
+        let mut waiting = Backoff::default();
+        let mut current = connection.clone();
+        while !self.over.is_cancelled() {
+            match Lookups::open(&current, &self.config.name).await {
+                Ok(lookups) => self.serve_all(&current, lookups).await,
+                Err(error) => tracing::debug!(%error, "the look-up service is not there yet"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(waiting.next()) => {}
+                () = self.over.cancelled() => return,
+            }
+            match self.connect().await {
+                Some(new) => current = new,
+                None => return,
+            }
+        }
+    }
+
+    async fn serve_all(&self, connection: &Connection, mut lookups: Lookups) {
+        let lookup = Lookup {
+            config: self.config.clone(),
+            table: self.table.clone(),
+            connection: connection.clone(),
+            waiting: self.waiting.clone(),
+            over: self.over.clone(),
+        };
+        let mut answers = JoinSet::new();
+        loop {
+            tokio::select! {
+                question = lookups.next() => match question {
+                    Some(question) => self.take(question, &lookup, &mut answers).await,
+                    None => break,
+                },
+                Some(_) = answers.join_next() => {}
+                () = self.over.cancelled() => break,
+            }
+            self.metrics.set_lookup_waiters(answers.len() as u64);
+        }
+        lookups.close().await;
+        // Each of them sees that it is over.
+        while answers.join_next().await.is_some() {}
+        self.metrics.set_lookup_waiters(0);
+        connection.client.flush().await.ok();
+    }
+
+    async fn take(&self, question: Question, lookup: &Lookup, answers: &mut JoinSet<()>) {
+        if answers.len() >= LOOKUPS_AT_ONCE {
+            let why = "too many look-ups are under way: ask again".to_owned();
+            return question.answer(Err(Refused { code: 503, why })).await;
+        }
+        let lookup = lookup.clone();
+        answers.spawn(async move {
+            let answer = lookup.answer(question.body()).await;
+            question.answer(answer).await;
+        });
+    }
+}
