@@ -131,6 +131,12 @@ impl Auditor {
         self.summary
     }
 
+    /// The ledger has dropped all entries before this one.
+    pub fn begins_at(&mut self, sequence: u64) {
+        self.summary.ledger_from = sequence;
+        self.summary.entries_trimmed = sequence - 1;
+    }
+
     /// Ledger sequences that hold nothing, between others that do.
     pub fn hole(&mut self, from: u64, to: u64) {
         let what = format!("ledger sequences {from} to {to}");

@@ -191,6 +191,10 @@ impl<S: Site> World<S> {
     /// Whoever judges from here on does so under these rules.
     pub fn rules_are(&mut self, rules: Rules) {
         self.settle();
+        self.era_begins(rules);
+    }
+
+    fn era_begins(&mut self, rules: Rules) {
         let ledger = self.ledger();
         self.eras.push((streams::last_sequence(&mut self.client, &ledger), rules));
     }
@@ -200,7 +204,7 @@ impl<S: Site> World<S> {
         self.settle();
         self.gate.stop();
         rules.write(&mut self.gate.settings);
-        self.rules_are(rules);
+        self.era_begins(rules);
         self.gate.flags = flags.iter().map(|flag| flag.to_string()).collect();
         self.gate.start();
     }
