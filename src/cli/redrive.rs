@@ -198,10 +198,9 @@ impl Rejected {
         let names = config.key.from.iter().filter_map(|from| from.strip_prefix("header:"));
         let names: Vec<&str> = names.chain([KEY, REDRIVE_OF]).collect();
         let is_key = |name: &str| names.iter().any(|other| other.eq_ignore_ascii_case(name));
-        let rest = self.headers.forwardable().filter(|(name, _)| !is_key(name));
-        let headers: Headers = rest.collect();
+        let rest = || self.headers.forwardable().filter(|(name, _)| !is_key(name));
         // The entry has the key in a header wherever it came from.
-        let without = action::decode(self.raw(&headers), &rules);
+        let without = action::decode(self.raw(rest().collect()), &rules);
         let invalid = |action: &Action| {
             action.fault.as_ref().is_some_and(|fault| fault.reason == Reason::InvalidKey)
         };
@@ -214,10 +213,9 @@ impl Rejected {
         }
         let first = config.key.from.iter().find_map(|from| from.strip_prefix("header:"));
         let name = first.ok_or_else(from_payload)?;
-        let sequence = sequence.to_string();
-        let added = [(name, key), (REDRIVE_OF, sequence.as_str())];
-        let headers: Headers = headers.iter().chain(added).collect();
-        let Action { key: found, fault, .. } = action::decode(self.raw(&headers), &rules);
+        let of = sequence.to_string();
+        let headers: Headers = rest().chain([(name, key), (REDRIVE_OF, of.as_str())]).collect();
+        let Action { key: found, fault, .. } = action::decode(self.raw(headers.clone()), &rules);
         if let Some(fault) = fault {
             bail!("it would be rejected again, {}: {}", fault.reason.as_str(), fault.detail);
         }
@@ -227,12 +225,12 @@ impl Rejected {
         }
     }
 
-    fn raw(&self, headers: &Headers) -> RawAction {
+    fn raw(&self, headers: Headers) -> RawAction {
         RawAction {
             source: self.source.clone(),
             subject: self.subject.clone(),
             subject_exact: true,
-            headers: Ok(headers.clone()),
+            headers: Ok(headers),
             payload: self.found.payload.clone(),
         }
     }

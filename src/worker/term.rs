@@ -159,7 +159,7 @@ impl Worker {
         };
         let settled = memory.unsettled.take_settled(judged);
         self.count(&settled);
-        answering.tell(settled, &[]);
+        answering.recovered(settled);
         let goes_on = led_since.is_some() && lead::in_force(&recovered.cursors, &self.leader());
         if !goes_on || recovered.inputs.iter().any(|input| input.is_new) {
             let around = kill::around(Step::CheckKeyRules);

@@ -109,7 +109,8 @@ pub fn look_up_bytes(world: &mut World, request: &[u8]) -> Answer {
 /// Waits until the worker has in its table what the ledger holds.
 fn catch_up(world: &mut World) {
     if world.gate.is_started() {
-        let last = streams::last_sequence(&mut world.client, &world.ledger());
+        let ledger = world.ledger();
+        let last = streams::last_sequence(&mut world.client, &ledger);
         wait_until("the table to have what the ledger has", || {
             world.gate.metrics().sum("oncegate_ledger_sequence", &[]) >= last as f64
         });

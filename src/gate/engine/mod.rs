@@ -195,6 +195,8 @@ enum Held {
 #[derive(Debug)]
 struct Overlaid {
     record: Option<KeyRecord>,
+    /// Of the result that this entry holds: it can't be read back before the ledger has it.
+    result: Option<Digest>,
     /// The entry that says so.
     ledger_sequence: u64,
 }
@@ -309,11 +311,19 @@ impl Engine {
 
     /// What was decided and is not settled. The last [`Command::Commit`] counts as carried out.
     pub fn into_unsettled(self) -> Unsettled {
-        let committed = self.committing.into_iter().flat_map(|c| c.settled.decided);
+        let (cursors, committed) = match self.committing {
+            Some(Committing { cursors, settled, .. }) => (cursors, settled.decided),
+            None => (self.committed, Vec::new()),
+        };
         let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
         let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
-        let open = entries.flat_map(|entry| entry.decided).chain(self.stretches.into_decided());
-        Unsettled::new(committed, open)
+        let in_line = entries.map(|InFlight { entry, decided, .. }| {
+            let own = Outcome::of(&entry).and_then(|_| entry.position().cloned());
+            (own, decided)
+        });
+        let without_entry = (None, self.stretches.into_decided().collect());
+        let from = cursors.ledger.sequence.saturating_add(1);
+        Unsettled::new(committed, in_line.chain([without_entry]), from)
     }
 
     /// The positions that the table has.

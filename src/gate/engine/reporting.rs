@@ -3,6 +3,7 @@
 use super::answering;
 use super::judging::Next;
 use super::{Command, Decided, Engine, Held, InputKind, Outcome};
+use crate::gate::digest::Digest;
 use crate::gate::entry::reported::{self, Reported};
 use crate::gate::receipt::{Receipt, Shown};
 use crate::gate::record::KeyRecord;
@@ -12,7 +13,7 @@ use crate::gate::verdict::{Reason, Rejection};
 
 impl Engine {
     pub(super) fn judge_report(&mut self, report: &Report, record: Option<KeyRecord>) -> Next {
-        let verdict = match &report.told {
+        let mut verdict = match &report.told {
             Ok(told) => {
                 let run_id = |record| super::fold::run_of(&self.head, told.key(), record);
                 let known = record.as_ref().and_then(|record| Some((record, run_id(record)?)));
@@ -21,11 +22,18 @@ impl Engine {
             Err(rejection) => Verdict::Rejected(rejection.clone()),
         };
         if let Verdict::ResultNeeded(at) = verdict {
-            self.commands.push(Command::ReadResult(at));
-            return Next::Hold(Held::ForOriginal, record);
+            let Some(first) = self.result_in_flight(report) else {
+                self.commands.push(Command::ReadResult(at));
+                return Next::Hold(Held::ForOriginal, record);
+            };
+            verdict = report::compare_results(&report.told, Some(first));
         }
         self.decide_report(report, record.as_ref(), verdict);
         Next::Go
+    }
+
+    fn result_in_flight(&self, report: &Report) -> Option<Digest> {
+        report.key().and_then(|key| self.overlay.get(key)?.result)
     }
 
     pub(super) fn decide_report(
@@ -63,6 +71,11 @@ impl Engine {
                 let after = KeyRecord { state, ..before.clone() };
                 let receipt = self.report_receipt(report, (Shown::Completed, false), Some(&after));
                 self.enqueue_report(reported, Some(before), (Outcome::Completed, receipt));
+                if let (Told::Result { digest, .. }, Some(overlaid)) =
+                    (told, self.overlay.get_mut(told.key()))
+                {
+                    overlaid.result = Some(*digest);
+                }
             }
             Err(rejection) => self.reject_report(report, &rejection),
         }

@@ -8,13 +8,14 @@ use oncegate::gate::engine::{Commit, Decided, Event, InputKind, Outcome, Settled
 use oncegate::gate::entry::{self, Entry, Message};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
-use oncegate::gate::record::KeyRecord;
+use oncegate::gate::record::{KeyRecord, RunState};
+use oncegate::gate::report::{Report, Told};
 use oncegate::gate::verdict::{self, Verdict};
 use oncegate::table::KeyTable;
 
-use super::feed::Ack;
-use super::pump::{acknowledge, look_up};
+use super::pump::{Acks, acknowledge, look_up};
 use super::{Core, Effect, Io};
+use crate::inputs::{self, Both};
 use crate::ledger_server;
 use crate::messages::{Delivery, Id};
 use crate::wrong::Wrong;
@@ -56,11 +57,11 @@ pub struct Misdeeds {
 }
 
 impl Misdeeds {
-    pub fn on_delivery(&mut self, core: &Core, io: &Io, delivery: &Delivery) {
-        if core.is(Wrong::LookUpEarly) {
+    pub fn on_delivery(&mut self, core: &Core, io: &Io, input: InputKind, delivery: &Delivery) {
+        if core.is(Wrong::LookUpEarly) && input == InputKind::Actions {
             let action = action::decode(delivery.raw.clone(), &core.setup.rules);
             let sequence = delivery.raw.source.sequence;
-            self.looked_up.insert(sequence, look_up(core, io, &action));
+            self.looked_up.insert(sequence, look_up(core, io, action.key.as_ref()));
         }
     }
 
@@ -80,7 +81,7 @@ impl Misdeeds {
                 let (source, outcome) = (source.clone(), Outcome::Duplicate);
                 let input = InputKind::Actions;
                 let decided = Decided { input, source, outcome, receipt: None };
-                io.effects.push(Effect::Settled(vec![decided]));
+                io.effects.push(Effect::Settled { decided: vec![decided], at_once: false });
             }
         }
     }
@@ -89,9 +90,9 @@ impl Misdeeds {
         &mut self,
         core: &mut Core,
         io: &mut Io,
-        message: &Message,
+        message: &mut Message,
         expected: u64,
-        acks: &mut BTreeMap<u64, (i64, Ack)>,
+        acks: &mut Both<Acks>,
     ) {
         self.expected = expected;
         let headers: Headers = message.headers.iter().map(|(n, v)| (n, v)).collect();
@@ -102,9 +103,13 @@ impl Misdeeds {
         }
         let position = entry.position().filter(|_| core.is(Wrong::AckBeforeCommit));
         if let Some(source) = position
-            && let Some((time_ns, ack)) = acks.remove(&source.sequence)
+            && let Some(input) = inputs::named(&source.stream)
+            && let Some(how) = acks[input].remove(&source.sequence)
         {
-            acknowledge(core, io, source.sequence, time_ns, ack);
+            acknowledge(core, io, input, source.sequence, how);
+        }
+        if core.is(Wrong::ReleaseWithoutJudged) && matches!(entry, Entry::Released { .. }) {
+            message.headers.retain(|(name, _)| name != entry::JUDGED);
         }
     }
 
@@ -170,7 +175,8 @@ impl Misdeeds {
         if !core.is(Wrong::DuplicateMovesExpiry) {
             return;
         }
-        for Decided { source, outcome, .. } in &settled.decided {
+        let actions = settled.decided.iter().filter(|one| one.input == InputKind::Actions);
+        for Decided { source, outcome, .. } in actions {
             let key = self.keys.remove(&source.sequence);
             let (Outcome::Duplicate, Some(key)) = (outcome, key) else { continue };
             if let Some(Some(mut record)) = core.table.load_many(&[&key]).unwrap().pop() {
@@ -187,6 +193,21 @@ impl Plain {
         let kind = ReplyKind::End { sequence: self.sequence, count: Some(self.sent) };
         let over = self.ended && self.stored == self.sent;
         over.then_some(Event::Ledger(Reply { batch: self.batch, kind }))
+    }
+}
+
+/// What is wrong with how reports are looked at.
+pub fn on_reports(core: &Core, io: &mut Io, looked: &mut [(Report, Option<KeyRecord>)]) {
+    for (report, record) in looked {
+        let (Ok(Told::Result { .. }), Some(record)) = (&report.told, record) else { continue };
+        if core.is(Wrong::SecondResultStands) {
+            record.state = RunState::Pending;
+        }
+        if core.is(Wrong::AnswerReportAtOnce) && record.state == RunState::Pending {
+            let (input, source) = (InputKind::Reports, report.raw.source.clone());
+            let decided = Decided { input, source, outcome: Outcome::Completed, receipt: None };
+            io.effects.push(Effect::Settled { decided: vec![decided], at_once: false });
+        }
     }
 }
 

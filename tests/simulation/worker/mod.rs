@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use fastrand::Rng;
 use oncegate::gate::engine::recovery::Records;
-use oncegate::gate::engine::{Bounds, Commit, Decided};
+use oncegate::gate::engine::{Bounds, Change, Commit, Decided, InputKind};
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::rules::Rules;
 use oncegate::table::{KeyTable, MemoryTable};
@@ -45,7 +45,7 @@ pub enum Happening {
     Delivery(Id, Delivery),
     PullEnded(Id),
     Heartbeat(Id, Idle),
-    FeedBroken,
+    FeedBroken(InputKind),
     Timer(Timer),
     TableWritten,
 }
@@ -64,13 +64,20 @@ pub enum Timer {
 pub enum Effect {
     Send(Role, Up),
     Listen(Role, Id),
-    OpenFeed,
-    CloseFeed,
+    OpenFeed(InputKind),
+    CloseFeed(InputKind),
     After(i64, Happening),
     WriteTable,
-    Applied { from: u64, commit: Commit },
-    Settled(Vec<Decided>),
-    Redelivered(u64),
+    Applied {
+        from: u64,
+        commit: Commit,
+    },
+    /// At once, or after a recovery.
+    Settled {
+        decided: Vec<Decided>,
+        at_once: bool,
+    },
+    Redelivered(InputKind, u64),
     Recovering(&'static str),
     Leads,
     Refused(String),
@@ -83,7 +90,7 @@ pub enum Effect {
 enum Purpose {
     Lease,
     Task,
-    Feed,
+    Feed(InputKind),
     Original,
     Anchor,
 }
@@ -168,7 +175,13 @@ impl Core {
 
     fn apply(&self, io: &mut Io, commit: Commit) {
         let from = self.table.cursors().unwrap().ledger.sequence;
-        self.table.commit(&commit).unwrap();
+        let keeps = |(_, record): &Change| record.is_some();
+        if self.is(Wrong::KeepReleasedKey) {
+            let changes = commit.changes.iter().filter(|change| keeps(change)).cloned().collect();
+            self.table.commit(&Commit { changes, cursors: commit.cursors.clone() }).unwrap();
+        } else {
+            self.table.commit(&commit).unwrap();
+        }
         io.effects.push(Effect::Applied { from, commit });
     }
 
@@ -340,7 +353,7 @@ impl Worker {
             Happening::Heartbeat(inbox, idle) => {
                 self.in_term(Happened::Heartbeat(inbox, idle), io);
             }
-            Happening::FeedBroken => self.in_term(Happened::FeedBroken, io),
+            Happening::FeedBroken(input) => self.in_term(Happened::FeedBroken(input), io),
             Happening::TableWritten => self.in_term(Happened::TableWritten, io),
         }
     }
@@ -360,7 +373,7 @@ impl Worker {
                 Task::Term(_) => self.in_term(Happened::Answer(id, found), io),
                 Task::Gone => {}
             },
-            Purpose::Feed => self.in_term(Happened::FeedAnswer(id, found), io),
+            Purpose::Feed(input) => self.in_term(Happened::FeedAnswer(input, id, found), io),
             Purpose::Original => self.in_term(Happened::Original(id, found), io),
             Purpose::Anchor => self.in_term(Happened::Anchor(id, found), io),
         }
