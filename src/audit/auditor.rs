@@ -131,6 +131,12 @@ impl Auditor {
         self.summary
     }
 
+    /// The ledger has dropped all entries before this one.
+    pub fn begins_at(&mut self, sequence: u64) {
+        self.summary.ledger_from = sequence;
+        self.summary.entries_trimmed = sequence - 1;
+    }
+
     /// Ledger sequences that hold nothing, between others that do.
     pub fn hole(&mut self, from: u64, to: u64) {
         let what = format!("ledger sequences {from} to {to}");
@@ -151,10 +157,10 @@ impl Auditor {
         self.summary.before_first_term += 1;
     }
 
-    /// `count` input sequences that the ledger has passed are not there.
-    pub fn gone(&mut self, count: u64) {
+    /// `count` sequences that the ledger has passed are not there, of the input or of reports.
+    pub fn gone(&mut self, count: u64, of_input: bool) {
         self.stretch.gone += count;
-        self.summary.inputs_gone += count;
+        self.summary.inputs_gone += if of_input { count } else { 0 };
     }
 
     /// The ledger sequence of the original that an action must be compared with, if the rules have changed

@@ -99,12 +99,8 @@ impl Wanted<'_> {
     fn what_fits(&self, compared: &mut Compared<'_>) {
         let payload = &self.action.raw.payload;
         let found = compared.found;
-        let own = block_bytes(
-            found
-                .headers
-                .iter()
-                .filter(|(name, _)| is_of(name, "oncegate-") || name.eq_ignore_ascii_case(KEY)),
-        );
+        let is_own = |name: &str| is_of(name, "oncegate-") || name.eq_ignore_ascii_case(KEY);
+        let own = block_bytes(found.headers.iter().filter(|(name, _)| is_own(name)));
         let theirs = self.publisher_headers().into_iter();
         let block = own + theirs.map(|(name, value)| name.len() + value.len() + 4).sum::<usize>();
         let fits = |bytes| block <= HEADER_BLOCK_BYTES_MAX && bytes <= self.proven_bytes;
@@ -146,7 +142,7 @@ impl Wanted<'_> {
     /// The publisher's headers, less what only the server and the gate may say.
     fn publisher_headers(&self) -> Vec<(&str, &str)> {
         let headers = self.action.raw.headers.as_ref();
-        headers.map_or(Vec::new(), |headers| theirs(headers, self.action.key.is_some()))
+        headers.map_or_else(|_| Vec::new(), |headers| theirs(headers, self.action.key.is_some()))
     }
 
     fn accepted_subject(&self) -> String {
@@ -265,11 +261,11 @@ impl<'a> Compared<'a> {
 }
 
 fn theirs(headers: &Headers, keyed: bool) -> Vec<(&str, &str)> {
-    let theirs = headers.iter().filter(|(name, _)| {
+    let is_theirs = |name: &str| {
         let the_gates = keyed && name.eq_ignore_ascii_case(KEY);
         !is_of(name, "nats-") && !is_of(name, "oncegate-") && !the_gates
-    });
-    theirs.collect()
+    };
+    headers.iter().filter(|(name, _)| is_theirs(name)).collect()
 }
 
 fn is_of(name: &str, prefix: &str) -> bool {

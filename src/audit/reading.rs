@@ -18,7 +18,7 @@ use crate::gate::headers::Headers;
 use crate::gate::source::{Source, TimeNs};
 use crate::nats::connect::Connection;
 use crate::nats::raw::{self, RawMessage};
-use crate::nats::setup::StreamInfo;
+use crate::nats::setup::{self, StreamInfo};
 use crate::nats::walk::{Ahead, Route, Walk};
 
 /// Entries read back at once in search of the last input position.
@@ -32,6 +32,8 @@ pub struct Reading {
     ledger: Ahead,
     /// The next ledger sequence that is due.
     due: u64,
+    /// An entry was read.
+    begun: bool,
     input: Input,
 }
 
@@ -76,7 +78,15 @@ impl Reading {
             at_hand: VecDeque::new(),
         };
         let auditor = Auditor::new(&config.name, (from, to), terms.window_max_ns);
-        Ok(Self { config: config.clone(), connection, auditor, ledger, due: from, input })
+        Ok(Self {
+            config: config.clone(),
+            connection,
+            auditor,
+            ledger,
+            due: from,
+            begun: false,
+            input,
+        })
     }
 
     /// Audits some entries; the last one's sequence, or `None` at the end.
@@ -85,12 +95,28 @@ impl Reading {
         let last = chunk.last().map(|message| message.sequence);
         for message in chunk {
             if message.sequence > self.due {
-                self.auditor.hole(self.due, message.sequence - 1);
+                self.hole(message.sequence).await?;
             }
             self.due = message.sequence + 1;
+            self.begun = true;
             self.take(message).await?;
         }
         Ok(last)
+    }
+
+    /// The next message is not the one that was due: the ledger has a hole, or was trimmed meanwhile.
+    async fn hole(&mut self, next: u64) -> anyhow::Result<()> {
+        let info = setup::stream_info(&self.connection, &self.config.ledger_stream()).await?;
+        let trimmed = info.is_none_or(|info| info.state.first_seq > self.due);
+        match trimmed {
+            false => self.auditor.hole(self.due, next - 1),
+            true if !self.begun => self.auditor.begins_at(next),
+            true => anyhow::bail!(
+                "the ledger has dropped its entries up to {} before they were read: audit it again",
+                next - 1
+            ),
+        }
+        Ok(())
     }
 
     /// What was found since the last call.
@@ -238,7 +264,8 @@ impl Reading {
                 self.auditor.pass(&action, original);
             }
         }
-        self.auditor.gone(passed.saturating_sub(there));
+        let of_input = *source.stream != self.config.reports_stream();
+        self.auditor.gone(passed.saturating_sub(there), of_input);
         Ok(own)
     }
 

@@ -12,12 +12,10 @@ use super::compare::Stored;
 use super::finding::{Difference, Kind};
 use crate::gate::canonical::{self, Plan};
 use crate::gate::digest::{Digest, Form};
-use crate::gate::entry::{DETAIL, JUDGED, KEY, REASON, RUN_ID, SCOPE, SOURCE};
+use crate::gate::entry::{DETAIL, JUDGED, KEY, REASON, RUN_ID, SCOPE, SOURCE, STATUS};
 use crate::gate::headers::Headers;
 use crate::gate::key::ActionKey;
 use crate::gate::source::Source;
-
-const STATUS: &str = "Oncegate-Status";
 
 /// What a report led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::stage::{Audit, Copied, difference, of_input, rewrite};
+use crate::stage::{Audit, Copied, copies, difference, of_input, rewrite};
 use crate::support::model::Rules;
+use crate::support::raw::Outgoing;
+use crate::support::wait_until;
 use crate::support::world::World;
 
 /// An entry about a report on the run that the input of this sequence began.
@@ -205,4 +207,48 @@ fn a_key_that_is_not_known_is_not_given_back() {
     let finding: &Value = audit.only();
     assert_eq!(finding["key"], json!("nobody's"));
     assert_eq!(difference(finding), ("run", "a key that counts as seen", "one that is not known"));
+}
+
+/// Publishes what an executor tells of a run, and waits for its entry.
+fn tell(world: &mut World, of: u64, status: &str, payload: &str) -> Copied {
+    let entries = copies(world);
+    let accepted = &entries[of_input(&entries, "accepted", of)];
+    let headers = [
+        ("Idempotency-Key", accepted.header("Idempotency-Key")),
+        ("Oncegate-Run-Id", accepted.header("Oncegate-Run-Id")),
+        ("Oncegate-Status", status),
+    ];
+    world.publish(&Outgoing::new("oncegate.results.pay", &headers, payload.as_bytes()));
+    wait_until("the report's entry", || copies(world).len() > entries.len());
+    copies(world).pop().unwrap()
+}
+
+#[test]
+fn a_worker_s_own_entries_about_reports_are_as_they_must_be() {
+    let mut world = World::started(Rules::default());
+    let [k, l, m] = ["k", "l", "m"].map(|key| world.act(key, "1"));
+    world.act("k", "1");
+    world.settle();
+    assert_eq!(
+        tell(&mut world, k, "succeeded", r#"{"id":1}"#).subject,
+        "oncegate.completed.succeeded"
+    );
+    // The same again is closed by a marker.
+    assert_eq!(tell(&mut world, k, "succeeded", r#"{ "id": 1.0 }"#).subject, "oncegate.judged");
+    assert_eq!(tell(&mut world, k, "failed", "no").subject, "oncegate.rejected.result_conflict");
+    assert_eq!(tell(&mut world, l, "retry", "").subject, "oncegate.released.retry");
+    assert_eq!(tell(&mut world, l, "failed", "late").subject, "oncegate.rejected.unknown_run");
+    assert_eq!(tell(&mut world, m, "odd", "").subject, "oncegate.rejected.invalid_result");
+    let forgotten = world.gate.call(&["forget", "m", "--reason", "it never went out"]);
+    assert_eq!(forgotten.code, Some(0), "{forgotten:#?}");
+    for key in ["k", "l", "m"] {
+        world.act(key, "2");
+        world.act(key, "2");
+    }
+    world.settle();
+    let audit = Audit::of(&world);
+    audit.is_clean();
+    audit.counts("reports", 6);
+    audit.counts("accepted", 5);
+    audit.counts("duplicates", 3);
 }

@@ -94,17 +94,23 @@ impl Copied {
     }
 }
 
+/// The ledger's entries.
+pub fn copies(world: &mut World) -> Vec<Copied> {
+    let stream = world.ledger();
+    let last = streams::last_sequence(&mut world.client, &stream);
+    let stored = streams::read(&mut world.client, &stream, 1..=last);
+    stored.into_iter().map(Copied::of).collect()
+}
+
 /// Stops the worker and writes its ledger anew, as `change` leaves it; sequences begin at 1 again.
 pub fn rewrite(world: &mut World, change: impl FnOnce(&mut Vec<Copied>)) {
     if world.gate.is_started() {
         world.settle();
         world.gate.stop();
     }
-    let stream = world.ledger();
-    let last = streams::last_sequence(&mut world.client, &stream);
-    let stored = streams::read(&mut world.client, &stream, 1..=last);
-    let mut copies: Vec<Copied> = stored.into_iter().map(Copied::of).collect();
+    let mut copies = copies(world);
     change(&mut copies);
+    let stream = world.ledger();
     streams::delete(&mut world.client, &stream);
     write(&mut world.client, &copies);
 }
