@@ -91,8 +91,7 @@ fn measure(actions: u64, receipts: bool) -> (f64, u64) {
     });
     let mut gate = Gate::on(&server.url());
     gate.spawn();
-    let accepted =
-        |gate: &Gate| gate.try_metrics().map_or(0, |metrics| metrics.accepted() as u64);
+    let accepted = |gate: &Gate| gate.try_metrics().map_or(0, |metrics| metrics.accepted() as u64);
     let first = support::wait_for("the first verdict", || {
         Some((accepted(&gate), Instant::now())).filter(|(accepted, _)| *accepted > 0)
     });

@@ -6,9 +6,10 @@
 mod term;
 
 use oncegate::gate::cursor::Cursors;
-use oncegate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovery, Refusal, Step};
+use oncegate::gate::engine::recovery::{
+    Answer, Ask, LedgerMessage, Records, Recovery, Refusal, Step,
+};
 use oncegate::gate::entry::{self, LeadingInput, Message};
-use oncegate::gate::headers::Headers;
 use oncegate::gate::source::{Source, TimeNs};
 
 use term::leading_of;
@@ -28,9 +29,7 @@ impl Ledger {
             sequence,
             time_ns: *time_ns,
             subject: message.subject.clone(),
-            headers: Ok(Headers(
-                message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect(),
-            )),
+            headers: Ok(message.headers.iter().map(|(n, v)| (n, v)).collect()),
             payload: message.payload.clone(),
         });
         Self(stored.collect())
@@ -49,8 +48,9 @@ impl Ledger {
                 let asked = self.0.iter().filter(|m| (from..=to).contains(&m.sequence));
                 Answer::LedgerTail(asked.cloned().collect())
             }
-            Ask::InputState => Answer::InputState { created_ns: 0, last: input.len() as u64 },
-            Ask::InputFrom(from) => {
+            Ask::Records(_) => Answer::Records(Records::new()),
+            Ask::InputState(_) => Answer::InputState { created_ns: 0, last: input.len() as u64 },
+            Ask::InputFrom(_, from) => {
                 let mut stored = (1..).zip(input.iter().copied());
                 Answer::InputFrom(stored.find(|(at, _)| *at >= from))
             }
@@ -61,7 +61,7 @@ impl Ledger {
 /// Starts a gate whose window is a second; what it commits stays.
 fn start(ledger: &Ledger, table: &mut Cursors, input: Input) -> Result<Cursors, Refusal> {
     let name = "ACTIONS".into();
-    let (mut recovery, ask) = Recovery::new("oncegate", name, table.clone(), SECOND);
+    let (mut recovery, ask) = Recovery::new("oncegate", [name], table.clone(), SECOND);
     let mut step = Step::Ask(ask);
     for _ in 0..100 {
         let answer = match step {

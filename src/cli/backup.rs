@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::say;
+use crate::clock;
 use crate::config::Config;
 use crate::gate::source::rfc3339;
 use crate::table::backup::{self, Backups, Made};
 use crate::table::{RocksTable, TableError};
-use crate::worker::clock;
 use crate::worker::control::{self, Answer, Request};
 
 /// A worker that starts or ends has its table open and takes no requests for a moment.

@@ -49,7 +49,10 @@ impl Forget {
         let subject = format!("{}.operator.forget", config.name);
         let sent = connection.jetstream.publish_with_headers(subject.clone(), headers, "".into());
         let stored = sent.await.context("publishing")?.await.with_context(|| {
-            format!("no stream has stored the command on {subject}: `oncegate run` makes {}", config.reports_stream())
+            format!(
+                "no stream has stored the command on {subject}: `oncegate run` makes {}",
+                config.reports_stream()
+            )
         })?;
         let receipt = tokio::time::timeout(RECEIPT_MAX, receipts.next()).await;
         let Ok(Some(receipt)) = receipt else {

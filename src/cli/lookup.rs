@@ -9,9 +9,9 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{connect, say, scope};
+use crate::clock;
 use crate::config::Config;
 use crate::nats::connect::Connection;
-use crate::worker::clock;
 
 /// The longest wait that one request may ask for.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -41,7 +41,10 @@ pub type Scope = std::sync::Arc<[String]>;
 /// What the service said.
 enum Answer {
     Known(Value),
-    Refused { code: String, why: String },
+    Refused {
+        code: String,
+        why: String,
+    },
     /// No instance leads now.
     Nobody,
 }
@@ -78,9 +81,8 @@ impl Lookup {
     ) -> anyhow::Result<Answer> {
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let body = json!({ "key": self.key, "scope": *self.scope, "wait_ms": wait_ms });
-        let request = Request::new()
-            .payload(body.to_string().into())
-            .timeout(Some(wait + TRAVEL_MAX));
+        let request =
+            Request::new().payload(body.to_string().into()).timeout(Some(wait + TRAVEL_MAX));
         let subject = format!("{}.svc.lookup", config.name);
         let reply = match connection.client.send_request(subject, request).await {
             Ok(reply) => reply,

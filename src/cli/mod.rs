@@ -3,12 +3,14 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 bad
 //! usage or configuration.
 
+mod audit;
 mod backup;
 mod check;
 mod forget;
 mod lookup;
 mod publish;
 mod rebuild;
+mod redrive;
 mod rejections;
 mod restore;
 mod run;
@@ -55,6 +57,10 @@ enum Command {
     Lookup(lookup::Lookup),
     /// Let a key count as not seen
     Forget(forget::Forget),
+    /// Judge the input and the ledger again, without the key table, and report every discrepancy
+    Audit(audit::Audit),
+    /// Put a rejected action back on the input, with a new key
+    Redrive(redrive::Redrive),
     /// Copy the key table, through the running worker or without one
     Backup(backup::Backup),
     /// Make a backup the key table
@@ -117,6 +123,8 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Rejections(rejections) => rejections.execute(config).await,
             Command::Lookup(lookup) => lookup.execute(config).await,
             Command::Forget(forget) => forget.execute(config).await,
+            Command::Audit(audit) => audit.execute(config).await,
+            Command::Redrive(redrive) => redrive.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,

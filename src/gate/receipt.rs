@@ -168,18 +168,6 @@ struct ResultShown {
 }
 
 impl Receipt {
-    /// The entry that it tells of came to stand at this ledger sequence.
-    pub fn stands_at(&mut self, sequence: u64) {
-        let Some(known) = &mut self.known else { return };
-        match (self.verdict, &mut known.state) {
-            (Shown::Accepted, _) => known.ledger_sequence = sequence,
-            (Shown::Completed, RunState::Succeeded(at) | RunState::Failed(at)) if !self.replayed => {
-                *at = sequence;
-            }
-            _ => {}
-        }
-    }
-
     /// The answer's body: JSON. `result`: that of the run, if it has one.
     pub fn body(&self, result: Option<&Shape>) -> Vec<u8> {
         let Self { verdict, replayed, key, source, rejection, known, .. } = self;

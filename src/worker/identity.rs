@@ -32,10 +32,9 @@ pub async fn ledger_end(
             Ask::LedgerEntry(at) => {
                 Answer::LedgerEntry(raw::get(connection, &ledger, at).await?.map(entry))
             }
-            Ask::LedgerTail { .. }
-            | Ask::Records(_)
-            | Ask::InputState(_)
-            | Ask::InputFrom(..) => return Ok(end),
+            Ask::LedgerTail { .. } | Ask::Records(_) | Ask::InputState(_) | Ask::InputFrom(..) => {
+                return Ok(end);
+            }
         };
         match recovery.next(answer)? {
             Step::Ask(next) => ask = next,

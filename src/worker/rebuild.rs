@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::progress::Progress;
 use super::recover::{Recovering, Watch};
 use super::{Backoff, Doubts, Trouble, clock, identity};
 use crate::config::Config;
@@ -16,6 +15,7 @@ use crate::gate::engine::recovery::{Recovered, Refusal};
 use crate::gate::engine::{Commit, Unsettled};
 use crate::nats::connect::Connection;
 use crate::nats::{raw, setup};
+use crate::progress::Progress;
 use crate::table::rebuild::{self, Filling, Old, OldTable};
 use crate::table::{KeyTable, RocksTable, TableError};
 

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::progress::Progress;
 use super::{Trouble, Worker, kill};
 use crate::config::Config;
 use crate::gate::engine::Unsettled;
@@ -19,6 +18,7 @@ use crate::nats::pull::Broken;
 use crate::nats::raw::{self, RawMessage};
 use crate::nats::setup;
 use crate::nats::tail::Tail;
+use crate::progress::Progress;
 use crate::table::{KeyTable, TableError};
 
 /// Entries read one by one and applied at once.

@@ -10,7 +10,7 @@ use oncegate::gate::action::{Action, RawAction};
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::digest::{Digest, Form};
 use oncegate::gate::engine::{Commit, fold};
-use oncegate::gate::entry::{self, Entry, Leading};
+use oncegate::gate::entry::{Entry, Leading};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;

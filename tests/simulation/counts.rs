@@ -13,6 +13,12 @@ pub struct Counts {
     pub entries: u64,
     pub duplicates: u64,
     pub missed: u64,
+    pub reports: u64,
+    pub completed: u64,
+    pub released: u64,
+    pub repeated: u64,
+    pub receipts: u64,
+    pub rejected: BTreeMap<&'static str, u64>,
     pub redelivered: u64,
     pub terms: u64,
     pub faults: BTreeMap<Fault, u64>,
@@ -32,6 +38,17 @@ pub const CAUSES: [&str; 9] = [
     "pull_ended",
 ];
 
+/// Why actions and reports of these worlds may be rejected.
+const REASONS: [&str; 7] = [
+    "invalid_key",
+    "invalid_result",
+    "malformed_headers",
+    "missing_key",
+    "payload_mismatch",
+    "result_conflict",
+    "unknown_run",
+];
+
 impl Counts {
     pub fn add(&mut self, other: &Self) {
         self.runs += other.runs;
@@ -40,6 +57,14 @@ impl Counts {
         self.entries += other.entries;
         self.duplicates += other.duplicates;
         self.missed += other.missed;
+        self.reports += other.reports;
+        self.completed += other.completed;
+        self.released += other.released;
+        self.repeated += other.repeated;
+        self.receipts += other.receipts;
+        for (reason, count) in &other.rejected {
+            *self.rejected.entry(reason).or_default() += count;
+        }
         self.redelivered += other.redelivered;
         self.terms += other.terms;
         for (fault, count) in &other.faults {
@@ -58,11 +83,17 @@ impl Counts {
         let others = [
             ("a duplicate", self.duplicates),
             ("a redelivery", self.redelivered),
-            ("a missed action", self.missed),
+            ("a missed message", self.missed),
+            ("a result", self.completed),
+            ("a release", self.released),
+            ("a result repeated", self.repeated),
+            ("a receipt", self.receipts),
         ];
         let others = others.iter().filter(|(_, count)| *count == 0);
         let others = others.map(|(name, _)| (*name).to_owned());
-        faults.chain(causes.map(|cause| (*cause).to_owned())).chain(others).collect()
+        let reasons = REASONS.iter().filter(|reason| !self.rejected.contains_key(**reason));
+        let named = causes.chain(reasons).map(|name| (*name).to_owned());
+        faults.chain(named).chain(others).collect()
     }
 }
 
@@ -72,16 +103,27 @@ impl fmt::Display for Counts {
         let recoveries: u64 = self.recoveries.values().sum();
         writeln!(
             f,
-            "{} runs, {} steps: {} actions, {} entries, {} duplicates, {} dropped by the input before \
-             their turn, {} redeliveries, {} terms, {faults} faults, {recoveries} recoveries",
+            "{} runs, {} steps: {} actions, {} reports, {} entries, {} duplicates, {} dropped by an input \
+             before their turn, {} redeliveries, {} terms, {faults} faults, {recoveries} recoveries",
             self.runs,
             self.steps,
             self.actions,
+            self.reports,
             self.entries,
             self.duplicates,
             self.missed,
             self.redelivered,
             self.terms
+        )?;
+        let rejected = self.rejected.iter().map(|(reason, count)| format!("{reason} {count}"));
+        writeln!(
+            f,
+            "{} results, {} repeated, {} keys given back, {} receipts; rejected: {}",
+            self.completed,
+            self.repeated,
+            self.released,
+            self.receipts,
+            rejected.collect::<Vec<_>>().join(", ")
         )?;
         let faults = self.faults.iter().map(|(fault, count)| format!("{fault:?} {count}"));
         writeln!(f, "faults: {}", faults.collect::<Vec<_>>().join(", "))?;

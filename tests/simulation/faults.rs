@@ -1,11 +1,13 @@
 //! What goes wrong.
 
 use bytes::Bytes;
+use oncegate::gate::engine::InputKind;
 
 use crate::agenda::{MILLISECOND, SECOND};
+use crate::inputs::Both;
 use crate::ledger_server::{Publish, ReplyTo};
 use crate::link::State;
-use crate::plan::{CLOCK_SKEW_NS, TAKEOVER_NS, pick};
+use crate::plan::{CLOCK_SKEW_NS, STEP_NS, TAKEOVER_NS, pick};
 use crate::worker::{Happening, Process};
 use crate::world::{Heal, Lag, What, World};
 
@@ -107,8 +109,8 @@ impl World {
                 self.heal_later(Heal::LedgerFull, 9 * SECOND);
             }
             Fault::AnswersLag => {
-                let (ledger, input) = (self.ledger.last_sequence(), self.input.last_sequence());
-                self.lag = Some(Lag { ledger, input });
+                let inputs = Both::new(|input| self.inputs[input].last_sequence());
+                self.lag = Some(Lag { ledger: self.ledger.last_sequence(), inputs });
                 self.heal_later(Heal::Lag, 8 * SECOND);
             }
             Fault::Stranger => self.write_as_stranger(ReplyTo::Plain { inbox: 0 }),
@@ -122,34 +124,39 @@ impl World {
                 self.lease.put(STRANGER, self.now_ns, TAKEOVER_NS);
             }
             Fault::ConsumerDeleted => {
-                let ended = self.input.delete_consumer();
+                let input = self.some_input();
+                let ended = self.inputs[input].delete_consumer();
                 self.pulls_end(ended);
             }
             Fault::ConsumerMoved => {
-                let to = self.rng.u64(1..=self.input.last_sequence() + 10);
-                self.input.reset_consumer(to);
+                let input = self.some_input();
+                let to = self.rng.u64(1..=self.inputs[input].last_sequence() + 10);
+                self.inputs[input].reset_consumer(to);
                 self.deliver();
             }
             Fault::ConsumerPulled => {
-                let messages = self.rng.u64(1..6);
-                self.input.steal(messages);
+                let (input, messages) = (self.some_input(), self.rng.u64(1..6));
+                self.inputs[input].steal(messages);
             }
             Fault::InputTrimmed => {
-                let to = self.rng.u64(1..=self.input.last_sequence() + 1);
-                for sequence in self.input.trim_to(to) {
-                    self.truth.dropped(sequence);
+                let input = self.some_input();
+                let to = self.rng.u64(1..=self.inputs[input].last_sequence() + 1);
+                for sequence in self.inputs[input].trim_to(to) {
+                    self.truth.dropped(input, sequence);
                 }
             }
             Fault::InputRecreated => {
-                let created_ns = self.input_clock_ns();
-                let ended = self.input.recreate(created_ns);
-                self.truth.recreated();
+                let input = self.some_input();
+                let created_ns = self.input_clock_ns(input);
+                let ended = self.inputs[input].recreate(created_ns);
+                self.truth.recreated(input);
                 self.lag = None;
                 self.pulls_end(ended);
             }
             Fault::InputRestored => {
-                let created_ns = self.input_clock_ns();
-                let ended = self.input.restore(created_ns);
+                let input = self.some_input();
+                let created_ns = self.input_clock_ns(input);
+                let ended = self.inputs[input].restore(created_ns);
                 self.pulls_end(ended);
             }
             Fault::ClockStepped => {
@@ -242,9 +249,18 @@ impl World {
         }
     }
 
-    /// The input's clock, which stamps what is published.
-    pub fn input_clock_ns(&self) -> i64 {
-        self.now_ns + self.clock_offset_ns
+    fn some_input(&mut self) -> InputKind {
+        *pick(&mut self.rng, &InputKind::ALL)
+    }
+
+    /// The clock of an input, which stamps what is published.
+    pub fn input_clock_ns(&self, input: InputKind) -> i64 {
+        let offset_ns = match input {
+            InputKind::Actions => self.clock_offset_ns,
+            // Of a work queue only the order of times is left to go by.
+            InputKind::Reports => self.clock_offset_ns.clamp(-STEP_NS, STEP_NS),
+        };
+        self.now_ns + offset_ns
     }
 }
 

@@ -1,6 +1,6 @@
 //! Deterministic simulation: the gate's core in a world that a seed chooses, held to a model after every step.
 //!
-//! The world has an input stream, the gate's consumer on it, a ledger with the real rules of fast-ingest
+//! The world has the two input streams (actions and reports), the gate's consumers on them, a ledger with the real rules of fast-ingest
 //! batches (`ledger_server`, which `tests/conformance` holds to real servers), a lease, connections, and up to
 //! three workers. `scripts/simulate` runs many seeds, or one with its trace.
 #![allow(
@@ -18,6 +18,7 @@ mod agenda;
 mod counts;
 mod faults;
 mod input_server;
+mod inputs;
 mod lease_server;
 mod ledger_server;
 mod link;
@@ -26,6 +27,7 @@ mod network;
 mod plan;
 mod processes;
 mod publisher;
+mod reporter;
 mod runs;
 mod serving;
 mod trace;

@@ -1,6 +1,7 @@
 //! What workers and servers say to each other.
 
 use oncegate::gate::action::RawAction;
+use oncegate::gate::engine::InputKind;
 use oncegate::gate::engine::recovery::LedgerMessage;
 
 use crate::ledger_server::{Publish, Reply};
@@ -17,11 +18,13 @@ pub enum Up {
     },
     Append(Publish),
     Pull {
+        input: InputKind,
         inbox: Id,
         messages: u64,
     },
     /// The real server goes by the sequence alone.
     Ack {
+        input: InputKind,
         sequence: u64,
         time_ns: i64,
     },
@@ -34,12 +37,12 @@ pub enum Call {
     LedgerEntry(u64),
     LedgerTail { from: u64, to: u64 },
     AppendAlone { message: oncegate::gate::entry::Message, expected: u64 },
-    InputState,
-    InputFrom(u64),
-    DeleteInput { sequence: u64, time_ns: i64 },
-    ConsumerDelete,
-    ConsumerCreate,
-    ConsumerReset(u64),
+    InputState(InputKind),
+    InputFrom(InputKind, u64),
+    DeleteInput { input: InputKind, sequence: u64, time_ns: i64 },
+    ConsumerDelete(InputKind),
+    ConsumerCreate(InputKind),
+    ConsumerReset(InputKind, u64),
     LeaseGet,
     LeaseCreate { holder: usize },
     LeaseUpdate { holder: usize, revision: u64 },
@@ -93,6 +96,6 @@ pub struct Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Ledger,
-    Feed,
+    Feed(InputKind),
     Lease,
 }

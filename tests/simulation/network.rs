@@ -1,5 +1,7 @@
 //! Connections: what is sent arrives, later, or not.
 
+use oncegate::gate::engine::InputKind;
+
 use crate::agenda::{MILLISECOND, SECOND};
 use crate::link::{Link, State};
 use crate::messages::{Down, Id, Role, Up};
@@ -16,7 +18,8 @@ impl World {
         match role {
             Role::Ledger => 0,
             Role::Lease => 1,
-            Role::Feed => 2,
+            Role::Feed(InputKind::Actions) => 2,
+            Role::Feed(InputKind::Reports) => 3,
         }
     }
 
@@ -34,7 +37,13 @@ impl World {
         for inbox in std::mem::take(&mut self.links[link].inboxes) {
             self.inboxes.remove(&inbox);
         }
-        self.input.forget_link(link);
+        self.forget_link(link);
+    }
+
+    fn forget_link(&mut self, link: usize) {
+        for input in InputKind::ALL {
+            self.inputs[input].forget_link(link);
+        }
     }
 
     pub fn send(&mut self, worker: usize, role: Role, up: Up) {
@@ -97,7 +106,7 @@ impl World {
     /// The client hears of it after a while, and connects again after another.
     pub fn cut(&mut self, link: usize, notice_ns: i64) {
         self.links[link].cut();
-        self.input.forget_link(link);
+        self.forget_link(link);
         self.plan(notice_ns, What::Notice(link));
     }
 
@@ -111,8 +120,10 @@ impl World {
         self.links[link].to_server.queue.drain(..lost);
         self.links[link].state = State::Down;
         let Link { worker, life, role, .. } = self.links[link];
-        if role == Role::Feed && self.workers[worker].life == life {
-            self.happen(worker, Happening::FeedBroken);
+        if let Role::Feed(input) = role
+            && self.workers[worker].life == life
+        {
+            self.happen(worker, Happening::FeedBroken(input));
         }
         let again_ns = self.rng.i64(MILLISECOND..2 * SECOND);
         self.plan(again_ns, What::Reconnect(link));

@@ -12,6 +12,8 @@ use crate::ledger_server::Release;
 
 pub const CLOCK_SKEW_NS: i64 = 5 * SECOND;
 pub const TAKEOVER_NS: i64 = 3 * SECOND;
+/// So far the clock of an input may be wrong where its order is all there is to go by.
+pub const STEP_NS: i64 = 450 * MILLISECOND;
 
 pub struct Plan {
     pub release: Release,
@@ -23,6 +25,14 @@ pub struct Plan {
     pub retries: u32,
     pub mismatches: u32,
     pub odd: u32,
+    pub reports: u32,
+    /// Of the results: those that come once more, and once more but different.
+    pub repeats: u32,
+    pub conflicts: u32,
+    /// Of the reports: those that give a key back.
+    pub releases: u32,
+    /// In a hundred actions and reports, those that want an answer.
+    pub answers: u32,
     /// Messages in a burst, at most, and the pause after it.
     pub burst: u32,
     pub pause_ns: i64,
@@ -87,6 +97,11 @@ impl Plan {
             retries: rng.u32(..70),
             mismatches: rng.u32(..25),
             odd: *pick(rng, &[0, 3, 10]),
+            reports: *pick(rng, &[0, 30, 100]),
+            repeats: rng.u32(..60),
+            conflicts: rng.u32(..40),
+            releases: rng.u32(..40),
+            answers: *pick(rng, &[0, 50, 100]),
             burst: rng.u32(1..60),
             pause_ns: rng.i64(1..1500) * MILLISECOND,
             latency_ns: *pick(
@@ -107,7 +122,7 @@ impl Plan {
             faults_max: *pick(rng, &[0, 2, 5, 10, 20]),
             replicated: faults.contains(&Fault::AnswersLag),
             clock_ns: match drops_messages {
-                true => (450 * MILLISECOND, 450 * MILLISECOND),
+                true => (STEP_NS, STEP_NS),
                 false => (60 * SECOND, AHEAD_NS),
             },
             faults,

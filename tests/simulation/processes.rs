@@ -51,9 +51,10 @@ impl World {
                         self.links[link].inboxes.push(inbox);
                     }
                 }
-                Effect::OpenFeed => self.open(worker, Role::Feed),
-                Effect::CloseFeed => {
-                    if let Some(link) = self.roles[worker][Self::role(Role::Feed)].take() {
+                Effect::OpenFeed(input) => self.open(worker, Role::Feed(input)),
+                Effect::CloseFeed(input) => {
+                    let role = Self::role(Role::Feed(input));
+                    if let Some(link) = self.roles[worker][role].take() {
                         self.close(link);
                     }
                 }
@@ -71,14 +72,14 @@ impl World {
                     let checked = self.truth.check_commit(from, &commit);
                     self.violated(checked);
                 }
-                Effect::Settled(outcomes) => {
-                    self.note(|| format!("w{worker} shows {outcomes:?}"));
-                    let checked = self.truth.check_settled(table, &outcomes);
+                Effect::Settled { decided, at_once } => {
+                    self.note(|| format!("w{worker} shows {decided:?}"));
+                    let checked = self.truth.check_settled(table, &decided, at_once);
                     self.violated(checked);
                 }
-                Effect::Redelivered(sequences) => {
-                    self.counts.redelivered += sequences.len() as u64;
-                    let checked = self.truth.check_redelivered(&sequences);
+                Effect::Redelivered(input, sequence) => {
+                    self.counts.redelivered += 1;
+                    let checked = self.truth.check_redelivered(input, sequence);
                     self.violated(checked);
                 }
                 Effect::Recovering(cause) => {

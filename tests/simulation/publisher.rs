@@ -23,14 +23,22 @@ pub struct Sent {
     pub key: KeyHeader,
     amount: u8,
     attempt: u8,
+    /// Where an answer is wanted.
+    pub reply_to: Option<String>,
 }
 
 impl Sent {
     pub fn draw(rng: &mut Rng, plan: &Plan, before: &[Self]) -> Self {
+        let wants = rng.u32(..100) < plan.answers;
+        let reply_to = wants.then(|| format!("_INBOX.a{}", before.len()));
+        Self { reply_to, ..Self::any(rng, plan, before) }
+    }
+
+    fn any(rng: &mut Rng, plan: &Plan, before: &[Self]) -> Self {
         if rng.u32(..100) < plan.odd {
             let keys = [KeyHeader::None, KeyHeader::Invalid, KeyHeader::Malformed];
             let key = keys[rng.usize(..keys.len())];
-            return Self { key, amount: 0, attempt: 0 };
+            return Self { key, amount: 0, attempt: 0, reply_to: None };
         }
         if !before.is_empty() && rng.u32(..100) < plan.retries {
             let recent = before.len().min(30);
@@ -43,7 +51,8 @@ impl Sent {
             }
             return again;
         }
-        Self { key: KeyHeader::Key(rng.u8(..plan.keys)), amount: rng.u8(..3), attempt: 0 }
+        let key = KeyHeader::Key(rng.u8(..plan.keys));
+        Self { key, amount: rng.u8(..3), attempt: 0, reply_to: None }
     }
 
     pub fn subject(&self) -> &'static str {
@@ -61,6 +70,11 @@ impl Sent {
         }
     }
 
+    /// Whether its headers can be read.
+    pub fn is_readable(&self) -> bool {
+        self.key != KeyHeader::Malformed
+    }
+
     /// Whether the gate must take the two payloads for the same.
     pub fn is_same(&self, other: &Self, rules: RuleSet) -> bool {
         self.amount == other.amount
@@ -68,12 +82,16 @@ impl Sent {
     }
 
     pub fn stored(&self, sequence: u64, time_ns: i64) -> RawAction {
-        let key = |text: String| Ok(Headers(vec![("idempotency-key".to_owned(), text)]));
+        let key = match self.key {
+            KeyHeader::Key(_) => Some(self.key_text()),
+            KeyHeader::Invalid => Some("a\tb".to_owned()),
+            KeyHeader::None | KeyHeader::Malformed => None,
+        };
+        let pairs = [("idempotency-key", key), ("Oncegate-Reply-To", self.reply_to.clone())];
+        let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let headers = match self.key {
-            KeyHeader::Key(_) => key(self.key_text()),
-            KeyHeader::Invalid => key("a\tb".to_owned()),
-            KeyHeader::None => Ok(Headers::default()),
             KeyHeader::Malformed => Err(MalformedHeaders("a line has no colon")),
+            _ => Ok(pairs.collect()),
         };
         RawAction {
             source: Source { stream: "ACTIONS".into(), sequence, time_ns },

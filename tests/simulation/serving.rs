@@ -1,7 +1,7 @@
 //! What the servers do with what arrives.
 
+use oncegate::gate::engine::InputKind;
 use oncegate::gate::engine::recovery::LedgerMessage;
-use oncegate::gate::headers::Headers;
 
 use crate::input_server::ToLink;
 use crate::ledger_server::{Publish, Reply, ReplyKind, ReplyTo, Stored};
@@ -22,18 +22,18 @@ impl World {
                 let replies = self.store(publish);
                 self.reply_all(replies);
             }
-            Up::Pull { inbox, messages } => {
+            Up::Pull { input, inbox, messages } => {
                 let closed = self.links[link].closed;
-                if !closed && self.input.pull(link, inbox, messages) {
+                if !closed && self.inputs[input].pull(link, inbox, messages) {
                     self.deliver();
                 } else {
                     self.send_down(link, Down::PullEnded { inbox });
                 }
             }
-            Up::Ack { sequence, time_ns } => {
-                let checked = self.truth.check_acknowledged(sequence, time_ns);
+            Up::Ack { input, sequence, time_ns } => {
+                let checked = self.truth.check_acknowledged(input, sequence, time_ns);
                 self.violated(checked);
-                self.input.acknowledge(sequence, time_ns);
+                self.inputs[input].acknowledge(sequence, time_ns);
             }
             Up::Ask { id, call } => {
                 if let Some(found) = self.answer(call) {
@@ -46,7 +46,7 @@ impl World {
     fn answer(&mut self, call: Call) -> Option<Found> {
         let ledger_last = self.lag.as_ref().map_or(u64::MAX, |lag| lag.ledger);
         let ledger_last = self.ledger.last_sequence().min(ledger_last);
-        let input_last = self.lag.as_ref().map_or(u64::MAX, |lag| lag.input);
+        let input_last = |input| self.lag.as_ref().map_or(u64::MAX, |lag| lag.inputs[input]);
         Some(match call {
             Call::LedgerState => {
                 Found::LedgerState { first: self.ledger.first_sequence(), last: ledger_last }
@@ -74,18 +74,19 @@ impl World {
                     _ => Found::Refused,
                 }
             }
-            Call::InputState => Found::InputState {
-                created_ns: self.input.created_ns,
-                last: self.input.last_sequence().min(input_last),
+            Call::InputState(input) => Found::InputState {
+                created_ns: self.inputs[input].created_ns,
+                last: self.inputs[input].last_sequence().min(input_last(input)),
             },
-            Call::InputFrom(at) => {
-                let found = self.input.from(at).filter(|raw| raw.source.sequence <= input_last);
+            Call::InputFrom(input, at) => {
+                let last = input_last(input);
+                let found = self.inputs[input].from(at).filter(|raw| raw.source.sequence <= last);
                 Found::InputMessage(found.cloned())
             }
-            Call::DeleteInput { sequence, time_ns } => {
-                let checked = self.truth.check_acknowledged(sequence, time_ns);
+            Call::DeleteInput { input, sequence, time_ns } => {
+                let checked = self.truth.check_acknowledged(input, sequence, time_ns);
                 self.violated(checked);
-                self.input.delete(sequence, time_ns);
+                self.inputs[input].delete(sequence, time_ns);
                 Found::Done
             }
             call => self.change(call),
@@ -98,17 +99,17 @@ impl World {
         let revision =
             |revision: Option<u64>| revision.map_or(Found::Refused, Found::LeaseRevision);
         match call {
-            Call::ConsumerDelete => {
-                let ended = self.input.delete_consumer();
+            Call::ConsumerDelete(input) => {
+                let ended = self.inputs[input].delete_consumer();
                 self.pulls_end(ended);
                 Found::Done
             }
-            Call::ConsumerCreate => {
-                self.input.create_consumer();
+            Call::ConsumerCreate(input) => {
+                self.inputs[input].create_consumer();
                 Found::Done
             }
-            Call::ConsumerReset(at) => {
-                let done = self.input.reset_consumer(at);
+            Call::ConsumerReset(input, at) => {
+                let done = self.inputs[input].reset_consumer(at);
                 self.deliver();
                 if done { Found::Done } else { Found::Refused }
             }
@@ -153,8 +154,10 @@ impl World {
     }
 
     pub fn deliver(&mut self) {
-        for ToLink { link, inbox, what: delivery } in self.input.deliver(self.now_ns) {
-            self.send_down(link, Down::Delivery { inbox, delivery });
+        for input in InputKind::ALL {
+            for ToLink { link, inbox, what } in self.inputs[input].deliver(self.now_ns) {
+                self.send_down(link, Down::Delivery { inbox, delivery: what });
+            }
         }
     }
 
@@ -166,7 +169,8 @@ impl World {
 
     pub fn server_tick(&mut self) {
         let mut told: Vec<Id> = Vec::new();
-        for ToLink { link, inbox, what: idle } in self.input.waiting() {
+        let waiting = InputKind::ALL.map(|input| self.inputs[input].waiting());
+        for ToLink { link, inbox, what: idle } in waiting.into_iter().flatten() {
             if !told.contains(&inbox) {
                 told.push(inbox);
                 self.send_down(link, Down::Heartbeat { inbox, idle });
@@ -184,7 +188,7 @@ fn read(stored: &Stored) -> LedgerMessage {
         sequence: stored.sequence,
         time_ns: stored.time_ns,
         subject: stored.subject.clone(),
-        headers: Ok(Headers(stored.headers.clone())),
+        headers: Ok(stored.headers.iter().map(|(n, v)| (n, v)).collect()),
         payload: stored.payload.clone(),
     }
 }

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use fastrand::Rng;
+use oncegate::gate::engine::InputKind;
 
 use crate::agenda::{Agenda, MILLISECOND, SECOND};
 use crate::counts::Counts;
 use crate::input_server::InputServer;
+use crate::inputs::Both;
 use crate::lease_server::LeaseServer;
 use crate::ledger_server::LedgerServer;
 use crate::link::Link;
@@ -14,6 +16,7 @@ use crate::messages::{Id, Up};
 use crate::plan::{Plan, pick};
 use crate::processes::setup;
 use crate::publisher::Sent;
+use crate::reporter::Told;
 use crate::trace::Trace;
 use crate::truth::Truth;
 use crate::worker::{Happening, Process, Worker};
@@ -29,6 +32,7 @@ const BEGIN_NS: i64 = 1_767_225_600 * SECOND;
 
 pub enum What {
     Publish,
+    Report,
     ToServer(usize),
     ToClient(usize),
     Worker { worker: usize, life: u64, happening: Happening },
@@ -52,14 +56,14 @@ pub enum Heal {
 /// Reads are answered as of then.
 pub struct Lag {
     pub ledger: u64,
-    pub input: u64,
+    pub inputs: Both<u64>,
 }
 
 pub struct World {
     pub now_ns: i64,
     pub rng: Rng,
     pub plan: Plan,
-    pub input: InputServer,
+    pub inputs: Both<InputServer>,
     pub ledger: LedgerServer,
     pub lease: LeaseServer,
     pub links: Vec<Link>,
@@ -71,12 +75,13 @@ pub struct World {
     pub clock_offset_ns: i64,
     pub agenda: Agenda<What>,
     pub ids: Id,
-    /// Of each worker: ledger, lease, feed.
-    pub roles: Vec<[Option<usize>; 3]>,
+    /// Of each worker: ledger, lease, feeds.
+    pub roles: Vec<[Option<usize>; 4]>,
     pub inboxes: BTreeMap<Id, usize>,
     /// What happens to a frozen worker when it wakes up.
     pub deferred: Vec<VecDeque<Happening>>,
     pub sent: Vec<Sent>,
+    pub told: Vec<Told>,
     faults_left: u32,
     healed_ns: Option<i64>,
     pub trace: Trace,
@@ -96,11 +101,13 @@ impl World {
             workers.map(|(name, setup)| Worker::new(name, setup, wrong)).collect();
         let mut world = Self {
             now_ns: BEGIN_NS,
-            input: InputServer::new(plan.work_queue, BEGIN_NS),
+            inputs: Both::new(|input| {
+                InputServer::new(plan.work_queue || input == InputKind::Reports, BEGIN_NS)
+            }),
             ledger,
             lease: LeaseServer::default(),
             links: Vec::new(),
-            roles: vec![[None; 3]; plan.workers],
+            roles: vec![[None; 4]; plan.workers],
             deferred: (0..plan.workers).map(|_| VecDeque::new()).collect(),
             truth: Truth::new(),
             held: None,
@@ -110,6 +117,7 @@ impl World {
             ids: 0,
             inboxes: BTreeMap::new(),
             sent: Vec::new(),
+            told: Vec::new(),
             faults_left: plan.faults_max,
             healed_ns: None,
             trace: Trace::new(tracing),
@@ -124,6 +132,7 @@ impl World {
             world.plan(later_ns, What::Start(worker));
         }
         world.plan(1, What::Publish);
+        world.plan(2, What::Report);
         world.plan(SERVER_TICK_NS, What::ServerTick);
         world.plan_fault();
         world
@@ -152,9 +161,8 @@ impl World {
         }
         self.counts.runs = 1;
         self.counts.actions = self.sent.len() as u64;
-        self.counts.entries = self.truth.entries;
-        self.counts.duplicates = self.truth.duplicates;
-        self.counts.missed = self.truth.missed;
+        self.counts.reports = self.told.len() as u64;
+        self.truth.tallied(&mut self.counts);
         Ok(())
     }
 
@@ -201,6 +209,7 @@ impl World {
     fn step(&mut self, what: What) {
         match what {
             What::Publish => self.publish(),
+            What::Report => self.report(),
             What::ToServer(link) => self.arrive_at_server(link),
             What::ToClient(link) => self.arrive_at_client(link),
             What::Worker { worker, life, happening } => {
@@ -232,13 +241,13 @@ impl World {
                 break;
             }
             let sent = Sent::draw(&mut self.rng, &self.plan, &self.sent);
-            let time_ns = self.input_clock_ns() + self.sent.len() as i64;
+            let time_ns = self.input_clock_ns(InputKind::Actions) + self.sent.len() as i64;
             let truth = &mut self.truth;
-            self.input.publish(|sequence| {
+            self.inputs[InputKind::Actions].publish(|sequence| {
                 truth.published(sequence, sent.clone(), time_ns);
                 sent.stored(sequence, time_ns)
             });
-            let sequence = self.input.last_sequence();
+            let sequence = self.inputs[InputKind::Actions].last_sequence();
             self.note(|| format!("published {sequence}: {sent:?}"));
             self.sent.push(sent);
         }
@@ -246,6 +255,28 @@ impl World {
         if self.sent.len() < self.plan.actions as usize {
             let pause_ns = self.rng.i64(0..2 * self.plan.pause_ns);
             self.plan(pause_ns, What::Publish);
+        }
+    }
+
+    /// What executors and operators tell, of the runs that the ledger shows.
+    fn report(&mut self) {
+        let burst = self.rng.u32(1..=self.plan.burst);
+        for _ in 0..burst.min(self.plan.reports - self.told.len() as u32) {
+            let told = Told::draw(&mut self.rng, &self.plan, &self.truth.runs, &self.told);
+            let time_ns = self.input_clock_ns(InputKind::Reports) + self.told.len() as i64;
+            let truth = &mut self.truth;
+            self.inputs[InputKind::Reports].publish(|sequence| {
+                truth.reported(sequence, told.clone(), time_ns);
+                told.stored(sequence, time_ns)
+            });
+            let sequence = self.inputs[InputKind::Reports].last_sequence();
+            self.note(|| format!("reported {sequence}: {told:?}"));
+            self.told.push(told);
+        }
+        self.deliver();
+        if self.told.len() < self.plan.reports as usize {
+            let pause_ns = self.rng.i64(0..2 * self.plan.pause_ns);
+            self.plan(pause_ns, What::Report);
         }
     }
 
@@ -262,9 +293,10 @@ impl World {
         }
     }
 
-    /// Nothing goes wrong any more, and all actions are published.
+    /// Nothing goes wrong any more, and all actions and reports are published.
     fn heal_all(&mut self) {
-        if self.sent.len() < self.plan.actions as usize {
+        let all_sent = self.sent.len() >= self.plan.actions as usize;
+        if !all_sent || self.told.len() < self.plan.reports as usize {
             return self.plan(SECOND, What::HealAll);
         }
         for heal in [Heal::Quorum, Heal::LedgerFull, Heal::Lag] {

@@ -31,10 +31,20 @@ pub enum Wrong {
     ExpireByClock,
     /// Looks a key up when the action comes, not when it is judged.
     LookUpEarly,
+    /// Does not say, where a key is given back, which actions were judged before.
+    ReleaseWithoutJudged,
+    /// Leaves a key that was given back in the table.
+    KeepReleasedKey,
+    /// Takes a run's second result for its first.
+    SecondResultStands,
+    /// Shows a result when it is judged.
+    AnswerReportAtOnce,
+    /// Begins the reports anew after a recovery.
+    LoseReportCursor,
 }
 
 impl Wrong {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 19] = [
         Self::MarkBeforeAppend,
         Self::NoExpectedSequence,
         Self::PlainPublishes,
@@ -49,5 +59,10 @@ impl Wrong {
         Self::DuplicateMovesExpiry,
         Self::ExpireByClock,
         Self::LookUpEarly,
+        Self::ReleaseWithoutJudged,
+        Self::KeepReleasedKey,
+        Self::SecondResultStands,
+        Self::AnswerReportAtOnce,
+        Self::LoseReportCursor,
     ];
 }

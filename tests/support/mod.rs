@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod compare;
+pub mod executor;
 pub mod gate;
 pub mod http;
 pub mod identity;

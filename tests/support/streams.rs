@@ -44,6 +44,15 @@ pub fn ledger_config(more: &Value) -> Value {
     config
 }
 
+/// The stream of reports as `run` would make it.
+pub fn reports_config(name: &str) -> Value {
+    let subjects = [format!("{name}.results.>"), format!("{name}.operator.>")];
+    json!({
+        "name": format!("{}_REPORTS", name.to_uppercase()), "subjects": subjects, "storage": "file",
+        "retention": "workqueue", "discard": "new", "num_replicas": 1,
+    })
+}
+
 fn merge(config: &mut Value, more: &Value) {
     for (field, value) in more.as_object().into_iter().flatten() {
         config[field] = value.clone();

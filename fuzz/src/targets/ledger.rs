@@ -1,4 +1,4 @@
-//! A ledger of any messages and an input stream, as a server would tell of them.
+//! A ledger of any messages and the input streams, as a server would tell of them.
 
 use bytes::Bytes;
 
@@ -14,6 +14,7 @@ use crate::gate::verdict::Reason;
 
 pub const NAME: &str = "oncegate";
 pub const INPUT: &str = "ACTIONS";
+pub const REPORTS: &str = "ONCEGATE_REPORTS";
 
 /// Everything that a recovery can ask about.
 #[derive(Clone, Debug)]
@@ -22,23 +23,53 @@ pub struct World {
     pub ledger: Vec<LedgerMessage>,
     pub ledger_first: u64,
     pub ledger_last: u64,
+    pub actions: Input,
+    pub reports: Input,
+}
+
+#[derive(Clone, Debug)]
+pub struct Input {
     /// Sequences rise.
-    pub input: Vec<(u64, TimeNs)>,
-    pub input_last: u64,
-    pub input_created_ns: TimeNs,
+    pub messages: Vec<(u64, TimeNs)>,
+    pub last: u64,
+    pub created_ns: TimeNs,
+}
+
+impl Input {
+    fn read(choices: &mut Choices) -> Self {
+        let mut input = Self { messages: Vec::new(), last: 0, created_ns: some_time(choices) };
+        for _ in 0..choices.below(5) {
+            input.last = input.last.saturating_add(1 + choices.number() / 2);
+            input.messages.push((input.last, some_time(choices)));
+        }
+        if choices.below(8) == 7 {
+            input.last = choices.number();
+        }
+        input
+    }
+
+    /// The first message from here on.
+    pub fn from(&self, sequence: u64) -> Option<(u64, TimeNs)> {
+        self.messages.iter().find(|(at, _)| *at >= sequence).copied()
+    }
 }
 
 impl World {
+    pub fn input(&self, stream: &str) -> &Input {
+        if stream == INPUT { &self.actions } else { &self.reports }
+    }
+
     /// `None` where the shell would have to wait: what the ledger says of itself is not there to read.
     /// Of a tail so many entries are told; some that were told before do not count.
     pub fn answer(&self, ask: &Ask, entries: usize) -> Option<Answer> {
         let at = |sequence| self.ledger.iter().find(|message| message.sequence == sequence);
-        Some(match *ask {
+        Some(match ask {
             Ask::LedgerState => {
                 Answer::LedgerState { first: self.ledger_first, last: self.ledger_last }
             }
-            Ask::LedgerEntry(sequence) => Answer::LedgerEntry(at(sequence).cloned()),
+            Ask::LedgerEntry(sequence) => Answer::LedgerEntry(at(*sequence).cloned()),
             Ask::LedgerTail { from, to } => {
+                let (from, to) = (*from, *to);
                 let before = at(from.wrapping_sub(1)).filter(|_| entries % 2 == 1);
                 let asked = self.ledger.iter().filter(|m| (from..=to).contains(&m.sequence));
                 let told: Vec<_> = before.into_iter().chain(asked.take(entries)).cloned().collect();
@@ -47,12 +78,12 @@ impl World {
                 }
                 Answer::LedgerTail(told)
             }
-            Ask::InputState => {
-                Answer::InputState { created_ns: self.input_created_ns, last: self.input_last }
+            Ask::InputState(stream) => {
+                let Input { created_ns, last, .. } = *self.input(stream);
+                Answer::InputState { created_ns, last }
             }
-            Ask::InputFrom(from) => {
-                Answer::InputFrom(self.input.iter().find(|(at, _)| *at >= from).copied())
-            }
+            Ask::InputFrom(stream, from) => Answer::InputFrom(self.input(stream).from(*from)),
+            Ask::Records(_) => return None,
         })
     }
 
@@ -83,21 +114,13 @@ impl World {
             ledger: Vec::new(),
             ledger_first,
             ledger_last: ledger_first - 1,
-            input: Vec::new(),
-            input_last: 0,
-            input_created_ns: some_time(choices),
+            actions: Input::read(choices),
+            reports: Input::read(choices),
         };
-        for _ in 0..choices.below(5) {
-            world.input_last = world.input_last.saturating_add(1 + choices.number() / 2);
-            world.input.push((world.input_last, some_time(choices)));
-        }
-        if choices.below(8) == 7 {
-            world.input_last = choices.number();
-        }
-        let mut time_ns = 0;
+        let (mut time_ns, mut runs) = (0, Vec::new());
         while !choices.0.is_empty() && world.ledger.len() < 40 && world.ledger_last < u64::MAX {
             world.ledger_last += 1;
-            let (subject, headers, payload) = message(choices);
+            let (subject, headers, payload) = message(choices, &mut runs);
             time_ns += i64::from(choices.byte());
             let sequence = world.ledger_last;
             // A server's clock may be set back.
@@ -115,13 +138,18 @@ pub fn entry_of(message: &LedgerMessage) -> Option<Entry> {
 
 type Stored = (String, Result<Headers, MalformedHeaders>, Bytes);
 
-fn message(choices: &mut Choices) -> Stored {
-    match choices.below(8) {
-        0 | 1 => accepted(choices),
+/// Accepted actions, whose results may come.
+type Runs = Vec<(Source, ActionKey)>;
+
+fn message(choices: &mut Choices, runs: &mut Runs) -> Stored {
+    match choices.below(12) {
+        0 | 1 => accepted(choices, runs),
         2 => rejected(choices),
         3 => stored(&entry::judged(NAME, &source(choices), choices.number())),
         4 | 5 => stored(&entry::leading(NAME, &leading(choices))),
-        6 => foreign(choices),
+        6 => foreign(choices, runs),
+        7 | 8 => completed(choices, runs),
+        9 => released(choices, runs),
         _ => (
             choices.text(),
             Headers::parse(choices.bytes()),
@@ -136,7 +164,7 @@ fn stored(message: &Message) -> Stored {
 }
 
 /// As the gate writes it, as far as it is read back.
-fn accepted(choices: &mut Choices) -> Stored {
+fn accepted(choices: &mut Choices, runs: &mut Runs) -> Stored {
     let source = source(choices);
     let key = choices.pick(&["", "a", "b", "c"]);
     let scope: &[&str] = choices.pick(&[&[], &["t"]]);
@@ -147,44 +175,92 @@ fn accepted(choices: &mut Choices) -> Stored {
         (entry::DIGEST.to_owned(), format!("json:{hash:032x}")),
         (entry::RUN_ID.to_owned(), source.run_id(key.as_ref()).to_string()),
     ];
-    if let Some(key) = &key {
-        pairs.push((entry::KEY.to_owned(), key.key().to_owned()));
-        pairs.push((entry::SCOPE.to_owned(), serde_json::json!(key.scope()).to_string()));
+    if let Some(key) = key {
+        pairs.extend(key_headers(&key));
+        runs.push((source, key));
     }
-    ("oncegate.accepted.a".to_owned(), Ok(Headers(pairs)), Bytes::new())
+    ("oncegate.accepted.a".to_owned(), Ok(pairs.into_iter().collect()), Bytes::new())
+}
+
+fn key_headers(key: &ActionKey) -> [(String, String); 2] {
+    let scope = serde_json::json!(key.scope()).to_string();
+    [(entry::KEY.to_owned(), key.key().to_owned()), (entry::SCOPE.to_owned(), scope)]
+}
+
+/// Mostly of a run that there was.
+fn completed(choices: &mut Choices, runs: &Runs) -> Stored {
+    let status = choices.pick(&["succeeded", "failed"]);
+    let (run, key) = run(choices, runs);
+    let run_id = run.run_id(Some(&key)).to_string();
+    let mut pairs = reported(choices, &key);
+    pairs.push((entry::RUN_ID.to_owned(), run_id));
+    (format!("oncegate.completed.{status}"), Ok(pairs.into_iter().collect()), Bytes::new())
+}
+
+fn released(choices: &mut Choices, runs: &Runs) -> Stored {
+    let by = choices.pick(&["retry", "operator"]);
+    let (_, key) = run(choices, runs);
+    (
+        format!("oncegate.released.{by}"),
+        Ok(reported(choices, &key).into_iter().collect()),
+        Bytes::new(),
+    )
+}
+
+fn run(choices: &mut Choices, runs: &Runs) -> (Source, ActionKey) {
+    let any = (source(choices), ActionKey::new::<&str>(&[], "a"));
+    let at = usize::from(choices.byte());
+    if at < 0xE0 && !runs.is_empty() { runs[at % runs.len()].clone() } else { any }
+}
+
+fn reported(choices: &mut Choices, key: &ActionKey) -> Vec<(String, String)> {
+    let mut pairs = vec![(entry::SOURCE.to_owned(), source(choices).to_string())];
+    if choices.coin() {
+        pairs.push((entry::JUDGED.to_owned(), source(choices).to_string()));
+    }
+    pairs.extend(key_headers(key));
+    pairs
 }
 
 fn rejected(choices: &mut Choices) -> Stored {
-    let reason = choices.pick(&Reason::ALL).as_str().to_owned();
+    let reason = match choices.coin() {
+        true => choices.pick(&Reason::OF_REPORTS),
+        false => choices.pick(&Reason::OF_ACTIONS),
+    };
+    let reason = reason.as_str().to_owned();
     let subject = format!("oncegate.rejected.{reason}");
     let source = source(choices).to_string();
-    let pairs = [(entry::SOURCE.to_owned(), source), (entry::REASON.to_owned(), reason)];
-    (subject, Ok(Headers(pairs.into())), Bytes::new())
+    let mut pairs = vec![(entry::SOURCE.to_owned(), source), (entry::REASON.to_owned(), reason)];
+    if choices.coin() {
+        pairs.push((entry::JUDGED.to_owned(), self::source(choices).to_string()));
+    }
+    (subject, Ok(pairs.into_iter().collect()), Bytes::new())
 }
 
 /// Nearly an entry.
-fn foreign(choices: &mut Choices) -> Stored {
-    let (subject, headers, payload) = accepted(choices);
+fn foreign(choices: &mut Choices, runs: &mut Runs) -> Stored {
+    let (subject, headers, payload) = accepted(choices, runs);
     match choices.below(4) {
         0 => (subject, Err(MalformedHeaders("odd")), payload),
         1 => (format!("x{subject}"), headers, payload),
         2 => ("oncegate.leading".to_owned(), headers, choices.text().into()),
         _ => {
-            let Headers(mut pairs) = headers.unwrap();
-            pairs.remove(choices.below(3));
-            (subject, Ok(Headers(pairs)), payload)
+            let left_out = choices.below(3);
+            let headers = headers.unwrap();
+            let kept = headers.iter().enumerate().filter(|(at, _)| *at != left_out);
+            (subject, Ok(kept.map(|(_, pair)| pair).collect()), payload)
         }
     }
 }
 
 fn source(choices: &mut Choices) -> Source {
-    let stream = choices.pick(&[INPUT, INPUT, INPUT, "OTHER"]).into();
+    let stream = choices.pick(&[INPUT, INPUT, REPORTS, "OTHER"]).into();
     Source { stream, sequence: choices.number(), time_ns: some_time(choices) }
 }
 
 fn leading(choices: &mut Choices) -> Leading {
     let input = |choices: &mut Choices| LeadingInput {
-        stream: choices.pick(&[INPUT, "OTHER"]).to_owned(),
+        stream: choices.pick(&[INPUT, REPORTS, "OTHER"]).to_owned(),
         created_ns: some_time(choices),
         sequence: choices.number(),
         time_ns: some_time(choices),

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use super::choices::Choices;
 use super::cursors::cursors;
-use super::ledger::{INPUT, NAME, World, entry_of};
+use super::ledger::{INPUT, NAME, REPORTS, World, entry_of};
 use super::meaning::{Meaning, input_is, must_wait};
 use crate::gate::cursor::{Cursors, InputCursor, LedgerCursor};
 use crate::gate::engine::follow::Follow;
-use crate::gate::engine::recovery::{Answer, LedgerMessage, Recovered, Recovery, Refusal, Step};
-use crate::gate::engine::{Commit, Outcome};
+use crate::gate::engine::recovery::{
+    Answer, Ask, LedgerMessage, Records, Recovered, RecoveredInput, Recovery, Refusal, Step,
+};
+use crate::gate::engine::{Change, Commit, Outcome};
 use crate::gate::entry::{self, Entry};
 use crate::gate::headers::Headers;
 use crate::gate::key::ActionKey;
@@ -27,7 +29,7 @@ pub fn check(data: &[u8]) {
     let (known, missing) = (choices.below(40), choices.below(40));
     let pace = [choices.byte(), choices.byte(), choices.byte()];
     let odd_cursors = (kind == 6).then(|| {
-        let stream = |choices: &mut Choices| choices.pick(&[INPUT, "OTHER", ""]).into();
+        let stream = |choices: &mut Choices| choices.pick(&[INPUT, "OTHER", "", REPORTS]).into();
         cursors(&mut choices, stream, 3)
     });
     let mut world = World::read(&mut choices);
@@ -52,6 +54,22 @@ struct Table {
     cursors: Cursors,
 }
 
+impl Table {
+    fn records(&self, keys: Vec<ActionKey>) -> Records {
+        let known = |key: ActionKey| Some((key.clone(), self.keys.get(&key)?.clone()));
+        keys.into_iter().filter_map(known).collect()
+    }
+
+    fn change(&mut self, changes: Vec<Change>) {
+        for (key, record) in changes {
+            match record {
+                Some(record) => self.keys.insert(key, record),
+                None => self.keys.remove(&key),
+            };
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum End {
     Done(Recovered),
@@ -65,13 +83,15 @@ type Pace<'a> = &'a mut dyn FnMut() -> (usize, bool);
 
 fn recover(world: &World, table: &mut Table, window_ns: TimeNs, pace: Pace) -> End {
     let begin = |table: &Table| {
-        let (recovery, ask) = Recovery::new(NAME, INPUT.into(), table.cursors.clone(), window_ns);
+        let inputs = [INPUT.into(), REPORTS.into()];
+        let (recovery, ask) = Recovery::new(NAME, inputs, table.cursors.clone(), window_ns);
         (recovery, Ok(Step::Ask(ask)))
     };
     let (mut recovery, mut step) = begin(table);
     for _ in 0..STEPS_MAX {
         let (entries, restart) = pace();
         let answer = match step {
+            Ok(Step::Ask(Ask::Records(keys))) => Answer::Records(table.records(keys)),
             Ok(Step::Ask(ask)) => match world.answer(&ask, entries.max(1)) {
                 Some(answer) => answer,
                 None => return End::Waits,
@@ -95,19 +115,24 @@ fn recover(world: &World, table: &mut Table, window_ns: TimeNs, pace: Pace) -> E
 }
 
 /// What the entries from one position to another decide.
-fn told_what_is_decided(world: &World, from: u64, to: u64, decided: &[(Source, Outcome)]) {
+fn told_what_is_decided(world: &World, from: u64, to: u64, decided: &[(Source, u64, Outcome)]) {
     let applied = world.ledger.iter().filter(|m| m.sequence > from && m.sequence <= to);
-    let expected = applied.filter_map(|message| match entry_of(message)? {
-        Entry::Accepted { source, .. } => Some((source, Outcome::Accepted)),
-        Entry::Rejected { source, reason } => Some((source, Outcome::Rejected(reason))),
-        Entry::Judged { .. } | Entry::Leading(_) => None,
+    let expected = applied.filter_map(|message| {
+        let (source, outcome) = match entry_of(message)? {
+            Entry::Accepted { source, .. } => (source, Outcome::Accepted),
+            Entry::Rejected { source, reason, .. } => (source, Outcome::Rejected(reason)),
+            Entry::Completed { source, .. } => (source, Outcome::Completed),
+            Entry::Released { source, .. } => (source, Outcome::Released),
+            Entry::Judged { .. } | Entry::Leading(_) => return None,
+        };
+        Some((source, message.sequence, outcome))
     });
     assert!(expected.eq(decided.iter().cloned()));
 }
 
 /// One atomic write, after which only what was written is known.
 fn commit_to(world: &World, table: &mut Table, commit: Commit, foreign: &[u64]) {
-    let Commit { puts, cursors } = commit;
+    let Commit { changes, cursors } = commit;
     let before = std::mem::take(&mut table.cursors);
     let (from, to) = (before.ledger.sequence, cursors.ledger.sequence);
     assert!(to > from || world.ledger.is_empty(), "a commit gets on");
@@ -126,7 +151,7 @@ fn commit_to(world: &World, table: &mut Table, commit: Commit, foreign: &[u64]) 
     let strange = applied.iter().filter(|m| entry_of(m).is_none()).map(|m| &m.sequence);
     assert!(strange.eq(foreign));
     if foreign.len() == applied.len() {
-        assert_eq!(puts, []);
+        assert_eq!(changes, []);
         let Cursors { ledger, filling, .. } = cursors.clone();
         let source_time_max_ns = ledger.source_time_max_ns;
         let moved = Cursors { ledger, filling, ..before };
@@ -135,7 +160,7 @@ fn commit_to(world: &World, table: &mut Table, commit: Commit, foreign: &[u64]) 
     }
     table.cursors = Cursors::decode(&cursors.encode()).unwrap();
     assert_eq!(table.cursors, cursors, "stored as it is");
-    table.keys.extend(puts);
+    table.change(changes);
 }
 
 // ---- What must hold
@@ -188,8 +213,7 @@ fn same_end(one: &End, other: &End) {
     match (one, other) {
         (End::Done(one), End::Done(other)) => {
             assert_eq!(one.cursors, other.cursors);
-            assert_eq!(one.input_created_ns, other.input_created_ns);
-            assert_eq!(one.input_is_new, other.input_is_new);
+            assert_eq!(one.inputs, other.inputs);
         }
         (End::Refused(one), End::Refused(other)) => assert_eq!(one, other),
         (End::Waits, End::Waits) => {}
@@ -203,9 +227,11 @@ fn followed_alike(world: &World, before: &Table, after: &Table) {
         return;
     }
     let mut follow = Follow::new(NAME, before.cursors.clone());
-    let applied = follow.apply_all(&world.ledger, world.ledger_last).unwrap();
+    let read = follow.read(&world.ledger, world.ledger_last).unwrap();
+    let records = before.records(read.keys());
+    let applied = follow.apply_all(read, records);
     let mut table = before.clone();
-    table.keys.extend(applied.commit.puts);
+    table.change(applied.commit.changes);
     table.cursors = applied.commit.cursors;
     assert_eq!(table, *after);
 }
@@ -213,7 +239,7 @@ fn followed_alike(world: &World, before: &Table, after: &Table) {
 fn as_the_ledger_means(world: &World, table: &Table, end: &End, window_ns: TimeNs) {
     let entries = world.entries();
     let meaning = Meaning::of(&entries);
-    meaning.is_that_of(&table.cursors, &table.keys);
+    meaning.is_that_of(&table.cursors, &table.keys, world.ledger_first);
     let Some(last) = world.ledger.last() else {
         return;
     };
@@ -223,22 +249,40 @@ fn as_the_ledger_means(world: &World, table: &Table, end: &End, window_ns: TimeN
     assert_eq!(anchor, Some((last.sequence, last.time_ns)));
 
     let trimmed = world.ledger_first > 1;
-    let input = input_is(world, &meaning);
+    let actions = input_is(world, &meaning, INPUT);
     match end {
-        End::Refused(Refusal::InputWentBack { .. }) => assert_eq!(input, None),
-        _ if trimmed && must_wait(world, &meaning, window_ns, input == Some(true)) => {
+        End::Refused(Refusal::InputWentBack { stream, .. }) if &**stream == INPUT => {
+            assert_eq!(actions, None);
+        }
+        _ if trimmed && must_wait(world, &meaning, window_ns, actions == Some(true)) => {
             assert!(matches!(end, End::Refused(Refusal::LedgerTrimmed { .. })), "{end:?}");
         }
-        End::Done(Recovered { cursors, input_created_ns, input_is_new }) => {
-            assert_eq!(*input_created_ns, world.input_created_ns);
-            assert_eq!(cursors.filling, None);
-            assert_eq!(input, Some(*input_is_new));
-            let at = cursors.inputs.iter().find(|cursor| &*cursor.stream == INPUT).unwrap();
-            let judged = meaning.position(INPUT).map_or(0, |(sequence, ..)| sequence);
-            assert_eq!(at.sequence, if *input_is_new { 0 } else { judged });
+        End::Refused(Refusal::InputWentBack { stream, .. }) => {
+            assert_eq!(input_is(world, &meaning, stream), None);
+        }
+        End::Done(recovered) => {
+            assert_eq!(recovered.cursors.filling, None);
+            let names = recovered.inputs.iter().map(|input| &*input.stream);
+            assert!(names.eq([INPUT, REPORTS]));
+            for input in &recovered.inputs {
+                recovered_as_it_is(world, &meaning, &recovered.cursors, input);
+            }
         }
         other => panic!("{other:?}"),
     }
+}
+
+fn recovered_as_it_is(
+    world: &World,
+    meaning: &Meaning,
+    cursors: &Cursors,
+    RecoveredInput { stream, created_ns, is_new }: &RecoveredInput,
+) {
+    assert_eq!(*created_ns, world.input(stream).created_ns);
+    assert_eq!(input_is(world, meaning, stream), Some(*is_new));
+    let at = cursors.inputs.iter().find(|cursor| cursor.stream == *stream).unwrap();
+    let judged = meaning.position(stream).map_or(0, |(sequence, ..)| sequence);
+    assert_eq!(at.sequence, if *is_new { 0 } else { judged });
 }
 
 fn fingerprint_of(message: &LedgerMessage) -> u64 {

@@ -66,14 +66,3 @@ pub struct Decided {
     /// To be sent when it is settled.
     pub receipt: Option<Box<Receipt>>,
 }
-
-impl Decided {
-    /// The ledger says, by its entry at sequence `at`, what was decided in the end.
-    pub(super) fn stands(&mut self, outcome: Outcome, at: u64) {
-        match &mut self.receipt {
-            Some(receipt) if outcome == self.outcome => receipt.stands_at(at),
-            receipt => *receipt = None,
-        }
-        self.outcome = outcome;
-    }
-}

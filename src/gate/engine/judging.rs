@@ -173,7 +173,7 @@ impl Engine {
         fold::advance(&mut self.head, ledger_sequence, fingerprint, &entry);
         let change = fold::change(&self.head, &entry, before);
         if let Some((key, record)) = change.clone() {
-            self.overlay.insert(key, Overlaid { record, ledger_sequence });
+            self.overlay.insert(key, Overlaid { record, ledger_sequence, result: None });
         }
         let bytes = message.bytes();
         self.inflight_bytes += bytes;

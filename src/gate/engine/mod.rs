@@ -35,9 +35,9 @@ use super::record::KeyRecord;
 use super::report::Report;
 use super::rules::Rules;
 use super::source::{Source, TimeNs};
-use session::{Append, Ended, Reply, Session};
 pub use decided::{Decided, InputKind, Outcome};
 pub use fold::Change;
+use session::{Append, Ended, Reply, Session};
 use stretch::Stretches;
 pub use unsettled::Unsettled;
 
@@ -197,6 +197,8 @@ struct Overlaid {
     record: Option<KeyRecord>,
     /// The entry that says so.
     ledger_sequence: u64,
+    /// Of the run's result, where that entry is it: it may not be in the ledger yet to be read back.
+    result: Option<Digest>,
 }
 
 /// See the module.
@@ -309,11 +311,19 @@ impl Engine {
 
     /// What was decided and is not settled. The last [`Command::Commit`] counts as carried out.
     pub fn into_unsettled(self) -> Unsettled {
-        let committed = self.committing.into_iter().flat_map(|c| c.settled.decided);
+        let (cursors, committed) = match self.committing {
+            Some(Committing { cursors, settled, .. }) => (cursors, settled.decided),
+            None => (self.committed, Vec::new()),
+        };
         let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
         let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
-        let open = entries.flat_map(|entry| entry.decided).chain(self.stretches.into_decided());
-        Unsettled::new(committed, open)
+        let in_line = entries.map(|InFlight { entry, decided, .. }| {
+            let own = Outcome::of(&entry).and_then(|_| entry.position().cloned());
+            (own, decided)
+        });
+        let without_entry = (None, self.stretches.into_decided().collect());
+        let from = cursors.ledger.sequence.saturating_add(1);
+        Unsettled::new(committed, in_line.chain([without_entry]), from)
     }
 
     /// The positions that the table has.

@@ -3,6 +3,7 @@
 use super::answering;
 use super::judging::Next;
 use super::{Command, Decided, Engine, Held, InputKind, Outcome};
+use crate::gate::digest::Digest;
 use crate::gate::entry::reported::{self, Reported};
 use crate::gate::receipt::{Receipt, Shown};
 use crate::gate::record::KeyRecord;
@@ -20,12 +21,23 @@ impl Engine {
             }
             Err(rejection) => Verdict::Rejected(rejection.clone()),
         };
-        if let Verdict::ResultNeeded(at) = verdict {
-            self.commands.push(Command::ReadResult(at));
-            return Next::Hold(Held::ForOriginal, record);
-        }
+        let verdict = match verdict {
+            Verdict::ResultNeeded(at) => match self.result_in_flight(report, at) {
+                Some(first) => report::compare_results(&report.told, Some(first)),
+                None => {
+                    self.commands.push(Command::ReadResult(at));
+                    return Next::Hold(Held::ForOriginal, record);
+                }
+            },
+            verdict => verdict,
+        };
         self.decide_report(report, record.as_ref(), verdict);
         Next::Go
+    }
+
+    fn result_in_flight(&self, report: &Report, at: u64) -> Option<Digest> {
+        let overlaid = self.overlay.get(report.key()?)?;
+        overlaid.result.filter(|_| overlaid.ledger_sequence == at)
     }
 
     pub(super) fn decide_report(
@@ -61,9 +73,13 @@ impl Engine {
             Ok(reported) => {
                 let state = status.state(head.ledger.sequence + 1);
                 let after = KeyRecord { state, ..before.clone() };
-                let receipt =
-                    self.report_receipt(report, (Shown::Completed, false), Some(&after));
+                let receipt = self.report_receipt(report, (Shown::Completed, false), Some(&after));
                 self.enqueue_report(reported, Some(before), (Outcome::Completed, receipt));
+                if let (Told::Result { digest, .. }, Some(overlaid)) =
+                    (told, self.overlay.get_mut(told.key()))
+                {
+                    overlaid.result = Some(*digest);
+                }
             }
             Err(rejection) => self.reject_report(report, &rejection),
         }

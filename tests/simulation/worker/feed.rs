@@ -1,8 +1,9 @@
-//! Deliveries of the gate's consumer, in order and without a hole; after a break, messages read one by one.
+//! Deliveries of one of the gate's consumers, in order and without a hole; after a break, messages read one by one.
 
 use std::collections::VecDeque;
 
 use oncegate::gate::action::RawAction;
+use oncegate::gate::engine::InputKind;
 use oncegate::gate::engine::delivery::{Due, Numbered};
 
 use super::{Core, Effect, Io, Purpose};
@@ -49,6 +50,7 @@ enum Stage {
 }
 
 pub struct Feed {
+    pub input: InputKind,
     stage: Stage,
     due: Due,
     numbered: Numbered,
@@ -67,13 +69,15 @@ impl Feed {
     pub fn begin(
         core: &mut Core,
         io: &mut Io,
+        input: InputKind,
         (from, judged): (u64, u64),
         created_ns: i64,
         raw_until: Option<u64>,
         highest_seen: u64,
     ) -> Self {
-        io.effects.push(Effect::OpenFeed);
+        io.effects.push(Effect::OpenFeed(input));
         let mut feed = Self {
+            input,
             stage: Stage::Pulling,
             due: Due::new(from, judged, true),
             numbered: Numbered::default(),
@@ -89,8 +93,8 @@ impl Feed {
         };
         feed.stage = match raw_until {
             Some(until) => {
-                let call = Call::InputFrom(feed.due.sequence());
-                Stage::Raw { until, id: core.ask(io, Role::Feed, call, Purpose::Feed) }
+                let call = Call::InputFrom(input, feed.due.sequence());
+                Stage::Raw { until, id: feed.ask(core, io, call) }
             }
             None => feed.consumer(core, io),
         };
@@ -99,9 +103,13 @@ impl Feed {
 
     fn consumer(&self, core: &mut Core, io: &mut Io) -> Stage {
         if core.is(Wrong::TrustFloor) {
-            return Stage::Resetting(core.ask(io, Role::Feed, Call::ConsumerCreate, Purpose::Feed));
+            return Stage::Resetting(self.ask(core, io, Call::ConsumerCreate(self.input)));
         }
-        Stage::Deleting(core.ask(io, Role::Feed, Call::ConsumerDelete, Purpose::Feed))
+        Stage::Deleting(self.ask(core, io, Call::ConsumerDelete(self.input)))
+    }
+
+    fn ask(&self, core: &mut Core, io: &mut Io, call: Call) -> Id {
+        core.ask(io, Role::Feed(self.input), call, Purpose::Feed(self.input))
     }
 
     pub fn on_answer(&mut self, core: &mut Core, io: &mut Io, id: Id, found: Option<Found>) {
@@ -137,15 +145,15 @@ impl Feed {
                 }
             }
             (Stage::Deleting(_), _) => {
-                let id = core.ask(io, Role::Feed, Call::ConsumerCreate, Purpose::Feed);
+                let id = self.ask(core, io, Call::ConsumerCreate(self.input));
                 self.stage = Stage::Creating(id);
             }
             (Stage::Creating(_), _) => {
-                let call = Call::ConsumerReset(self.due.sequence());
-                self.stage = Stage::Resetting(core.ask(io, Role::Feed, call, Purpose::Feed));
+                let call = Call::ConsumerReset(self.input, self.due.sequence());
+                self.stage = Stage::Resetting(self.ask(core, io, call));
             }
             (Stage::Resetting(_), _) => {
-                let id = core.ask(io, Role::Feed, Call::InputState, Purpose::Feed);
+                let id = self.ask(core, io, Call::InputState(self.input));
                 self.stage = Stage::Comparing(id);
             }
             (Stage::Comparing(_), Found::InputState { created_ns, last }) => {
@@ -154,7 +162,7 @@ impl Feed {
                     self.ended = Some("input_changed");
                     return;
                 }
-                io.effects.push(Effect::Listen(Role::Feed, self.inbox));
+                io.effects.push(Effect::Listen(Role::Feed(self.input), self.inbox));
                 self.heard_ns = io.now_ns;
                 self.replenish(core, io);
             }
@@ -180,7 +188,7 @@ impl Feed {
         self.stage = match found {
             None => self.consumer(core, io),
             Some(raw) => {
-                let id = core.ask(io, Role::Feed, Call::InputState, Purpose::Feed);
+                let id = self.ask(core, io, Call::InputState(self.input));
                 Stage::RawComparing { id, until, raw: Box::new(raw) }
             }
         };
@@ -197,8 +205,8 @@ impl Feed {
         self.stage = if sequence > until {
             self.consumer(core, io)
         } else {
-            let call = Call::InputFrom(self.due.sequence());
-            Stage::Raw { until, id: core.ask(io, Role::Feed, call, Purpose::Feed) }
+            let call = Call::InputFrom(self.input, self.due.sequence());
+            Stage::Raw { until, id: self.ask(core, io, call) }
         };
     }
 
@@ -210,12 +218,13 @@ impl Feed {
         let messages = core.setup.pull_messages;
         if self.outstanding <= messages {
             self.outstanding += messages;
-            io.send(Role::Feed, Up::Pull { inbox: self.inbox, messages });
+            let pull = Up::Pull { input: self.input, inbox: self.inbox, messages };
+            io.send(Role::Feed(self.input), pull);
         }
     }
 
     pub fn on_delivery(&mut self, core: &mut Core, io: &mut Io, inbox: Id, delivery: Delivery) {
-        if inbox == self.inbox && self.ended.is_none() {
+        if self.listens_to(inbox) {
             self.heard_ns = io.now_ns;
             self.highest_seen = self.highest_seen.max(delivery.raw.source.sequence);
             self.brought.push_back(delivery);
@@ -224,7 +233,7 @@ impl Feed {
     }
 
     pub fn on_heartbeat(&mut self, core: &mut Core, io: &mut Io, inbox: Id, idle: Idle) {
-        if inbox != self.inbox || self.ended.is_some() {
+        if !self.listens_to(inbox) {
             return;
         }
         self.heard_ns = io.now_ns;
@@ -236,9 +245,13 @@ impl Feed {
         if self.numbered.idle(idle.last).is_err() {
             self.ended = Some("hole");
         } else if let Some(from) = self.due.not_brought(idle.up_to) {
-            let id = core.ask(io, Role::Feed, Call::InputFrom(from), Purpose::Feed);
+            let id = self.ask(core, io, Call::InputFrom(self.input, from));
             self.stage = Stage::AskingIdle { id, up_to: idle.up_to };
         }
+    }
+
+    pub fn listens_to(&self, inbox: Id) -> bool {
+        inbox == self.inbox && self.ended.is_none()
     }
 
     pub fn on_pull_ended(&mut self, inbox: Id) {
@@ -266,7 +279,7 @@ impl Feed {
             let sequence = delivery.raw.source.sequence;
             match self.due.left_out(sequence, delivery.number) {
                 Some(from) if !careless => {
-                    let id = core.ask(io, Role::Feed, Call::InputFrom(from), Purpose::Feed);
+                    let id = self.ask(core, io, Call::InputFrom(self.input, from));
                     self.stage = Stage::Asking { id, delivery: Box::new(delivery) };
                 }
                 _ => self.take(delivery),

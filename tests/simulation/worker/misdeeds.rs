@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, VecDeque};
 
 use oncegate::gate::action::{self, Action};
 use oncegate::gate::engine::session::{Op, Reply, ReplyKind};
-use oncegate::gate::engine::{Commit, Event, Outcome, Settled, fold};
+use oncegate::gate::engine::{Commit, Decided, Event, InputKind, Outcome, Settled, fold};
 use oncegate::gate::entry::{self, Entry, Message};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
-use oncegate::gate::record::KeyRecord;
+use oncegate::gate::record::{KeyRecord, RunState};
+use oncegate::gate::report::{Report, Told};
 use oncegate::gate::verdict::{self, Verdict};
 use oncegate::table::KeyTable;
 
-use super::feed::Ack;
-use super::pump::{acknowledge, look_up};
+use super::pump::{Acks, acknowledge, look_up};
 use super::{Core, Effect, Io};
+use crate::inputs::{self, Both};
 use crate::ledger_server;
 use crate::messages::{Delivery, Id};
 use crate::wrong::Wrong;
@@ -56,11 +57,11 @@ pub struct Misdeeds {
 }
 
 impl Misdeeds {
-    pub fn on_delivery(&mut self, core: &Core, io: &Io, delivery: &Delivery) {
-        if core.is(Wrong::LookUpEarly) {
+    pub fn on_delivery(&mut self, core: &Core, io: &Io, input: InputKind, delivery: &Delivery) {
+        if core.is(Wrong::LookUpEarly) && input == InputKind::Actions {
             let action = action::decode(delivery.raw.clone(), &core.setup.rules);
             let sequence = delivery.raw.source.sequence;
-            self.looked_up.insert(sequence, look_up(core, io, &action));
+            self.looked_up.insert(sequence, look_up(core, io, action.key.as_ref()));
         }
     }
 
@@ -77,8 +78,10 @@ impl Misdeeds {
             let Some(record) = record else { continue };
             let seen = verdict::judge(action, Some(record), source.time_ns, record.rules);
             if core.is(Wrong::AnswerDuplicateAtOnce) && seen == Verdict::Duplicate {
-                let outcome = (source.sequence, source.time_ns, Outcome::Duplicate);
-                io.effects.push(Effect::Settled(vec![outcome]));
+                let (source, outcome) = (source.clone(), Outcome::Duplicate);
+                let input = InputKind::Actions;
+                let decided = Decided { input, source, outcome, receipt: None };
+                io.effects.push(Effect::Settled { decided: vec![decided], at_once: false });
             }
         }
     }
@@ -87,13 +90,12 @@ impl Misdeeds {
         &mut self,
         core: &mut Core,
         io: &mut Io,
-        message: &Message,
+        message: &mut Message,
         expected: u64,
-        acks: &mut BTreeMap<u64, (i64, Ack)>,
+        acks: &mut Both<Acks>,
     ) {
         self.expected = expected;
-        let pairs = message.headers.iter().map(|(name, value)| (name.to_string(), value.clone()));
-        let headers = Headers(pairs.collect());
+        let headers: Headers = message.headers.iter().map(|(n, v)| (n, v)).collect();
         let entry = entry::decode("oncegate", &message.subject, &headers, &message.payload);
         let Ok(entry) = entry else { return };
         if core.is(Wrong::MarkBeforeAppend) {
@@ -101,9 +103,13 @@ impl Misdeeds {
         }
         let position = entry.position().filter(|_| core.is(Wrong::AckBeforeCommit));
         if let Some(source) = position
-            && let Some((time_ns, ack)) = acks.remove(&source.sequence)
+            && let Some(input) = inputs::named(&source.stream)
+            && let Some(how) = acks[input].remove(&source.sequence)
         {
-            acknowledge(core, io, source.sequence, time_ns, ack);
+            acknowledge(core, io, input, source.sequence, how);
+        }
+        if core.is(Wrong::ReleaseWithoutJudged) && matches!(entry, Entry::Released { .. }) {
+            message.headers.retain(|(name, _)| name != entry::JUDGED);
         }
     }
 
@@ -169,14 +175,14 @@ impl Misdeeds {
         if !core.is(Wrong::DuplicateMovesExpiry) {
             return;
         }
-        for (sequence, time_ns, outcome) in &settled.outcomes {
-            let (Outcome::Duplicate, Some(key)) = (outcome, self.keys.remove(sequence)) else {
-                continue;
-            };
+        let actions = settled.decided.iter().filter(|one| one.input == InputKind::Actions);
+        for Decided { source, outcome, .. } in actions {
+            let key = self.keys.remove(&source.sequence);
+            let (Outcome::Duplicate, Some(key)) = (outcome, key) else { continue };
             if let Some(Some(mut record)) = core.table.load_many(&[&key]).unwrap().pop() {
-                record.expires_ns = record.expires_ns.max(time_ns + core.setup.window_ns);
+                record.expires_ns = record.expires_ns.max(source.time_ns + core.setup.window_ns);
                 let cursors = core.table.cursors().unwrap();
-                core.table.commit(&Commit { puts: vec![(key, record)], cursors }).unwrap();
+                core.table.commit(&Commit { changes: vec![(key, Some(record))], cursors }).unwrap();
             }
         }
     }
@@ -190,11 +196,27 @@ impl Plain {
     }
 }
 
+/// What is wrong with how reports are looked at.
+pub fn on_reports(core: &Core, io: &mut Io, looked: &mut [(Report, Option<KeyRecord>)]) {
+    for (report, record) in looked {
+        let (Ok(Told::Result { .. }), Some(record)) = (&report.told, record) else { continue };
+        if core.is(Wrong::SecondResultStands) {
+            record.state = RunState::Pending;
+        }
+        if core.is(Wrong::AnswerReportAtOnce) && record.state == RunState::Pending {
+            let (input, source) = (InputKind::Reports, report.raw.source.clone());
+            let decided = Decided { input, source, outcome: Outcome::Completed, receipt: None };
+            io.effects.push(Effect::Settled { decided: vec![decided], at_once: false });
+        }
+    }
+}
+
 /// The key goes into the table; its position does not.
 fn mark(core: &Core, entry: &Entry, sequence: u64) {
     let before = core.table.cursors().unwrap();
     let mut cursors = before.clone();
-    let put = fold::apply(&mut cursors, sequence, 0, entry);
-    let puts = put.into_iter().collect();
-    core.table.commit(&Commit { puts, cursors: before }).unwrap();
+    fold::advance(&mut cursors, sequence, 0, entry);
+    let change = fold::change(&cursors, entry, None);
+    let changes = change.into_iter().collect();
+    core.table.commit(&Commit { changes, cursors: before }).unwrap();
 }

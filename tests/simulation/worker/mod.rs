@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use fastrand::Rng;
-use oncegate::gate::engine::{Bounds, Commit, Outcome};
+use oncegate::gate::engine::recovery::Records;
+use oncegate::gate::engine::{Bounds, Change, Commit, Decided, InputKind};
+use oncegate::gate::key::ActionKey;
 use oncegate::gate::rules::Rules;
 use oncegate::table::{KeyTable, MemoryTable};
 
@@ -43,7 +45,7 @@ pub enum Happening {
     Delivery(Id, Delivery),
     PullEnded(Id),
     Heartbeat(Id, Idle),
-    FeedBroken,
+    FeedBroken(InputKind),
     Timer(Timer),
     TableWritten,
 }
@@ -62,13 +64,20 @@ pub enum Timer {
 pub enum Effect {
     Send(Role, Up),
     Listen(Role, Id),
-    OpenFeed,
-    CloseFeed,
+    OpenFeed(InputKind),
+    CloseFeed(InputKind),
     After(i64, Happening),
     WriteTable,
-    Applied { from: u64, commit: Commit },
-    Settled(Vec<(u64, i64, Outcome)>),
-    Redelivered(Vec<u64>),
+    Applied {
+        from: u64,
+        commit: Commit,
+    },
+    /// At once, or after a recovery.
+    Settled {
+        decided: Vec<Decided>,
+        at_once: bool,
+    },
+    Redelivered(InputKind, u64),
     Recovering(&'static str),
     Leads,
     Refused(String),
@@ -81,7 +90,7 @@ pub enum Effect {
 enum Purpose {
     Lease,
     Task,
-    Feed,
+    Feed(InputKind),
     Original,
     Anchor,
 }
@@ -166,8 +175,20 @@ impl Core {
 
     fn apply(&self, io: &mut Io, commit: Commit) {
         let from = self.table.cursors().unwrap().ledger.sequence;
-        self.table.commit(&commit).unwrap();
+        let keeps = |(_, record): &Change| record.is_some();
+        if self.is(Wrong::KeepReleasedKey) {
+            let changes = commit.changes.iter().filter(|change| keeps(change)).cloned().collect();
+            self.table.commit(&Commit { changes, cursors: commit.cursors.clone() }).unwrap();
+        } else {
+            self.table.commit(&commit).unwrap();
+        }
         io.effects.push(Effect::Applied { from, commit });
+    }
+
+    /// What the table holds of these keys.
+    fn records(&self, keys: Vec<ActionKey>) -> Records {
+        let found = self.table.load_many(&keys.iter().collect::<Vec<_>>()).unwrap();
+        keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect()
     }
 
     fn clock_ns(&self, io: &Io) -> i64 {
@@ -332,7 +353,7 @@ impl Worker {
             Happening::Heartbeat(inbox, idle) => {
                 self.in_term(Happened::Heartbeat(inbox, idle), io);
             }
-            Happening::FeedBroken => self.in_term(Happened::FeedBroken, io),
+            Happening::FeedBroken(input) => self.in_term(Happened::FeedBroken(input), io),
             Happening::TableWritten => self.in_term(Happened::TableWritten, io),
         }
     }
@@ -352,7 +373,7 @@ impl Worker {
                 Task::Term(_) => self.in_term(Happened::Answer(id, found), io),
                 Task::Gone => {}
             },
-            Purpose::Feed => self.in_term(Happened::FeedAnswer(id, found), io),
+            Purpose::Feed(input) => self.in_term(Happened::FeedAnswer(input, id, found), io),
             Purpose::Original => self.in_term(Happened::Original(id, found), io),
             Purpose::Anchor => self.in_term(Happened::Anchor(id, found), io),
         }

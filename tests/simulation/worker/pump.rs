@@ -2,23 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use oncegate::gate::action::{self, Action};
+use oncegate::gate::action::{self, Action, RawAction};
 use oncegate::gate::digest::Digest;
-use oncegate::gate::engine::recovery::{LedgerMessage, Recovered};
+use oncegate::gate::engine::recovery::{LedgerMessage, Recovered, RecoveredInput};
 use oncegate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
-use oncegate::gate::engine::{Cause, Command, Commit, Engine, Event, Setting, Settled, Unsettled};
+use oncegate::gate::engine::{
+    Cause, Command, Commit, Engine, Event, InputKind, Setting, Settled, Unsettled,
+};
 use oncegate::gate::entry::{self, Entry, Limits};
+use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;
+use oncegate::gate::report::{self, Report};
 use oncegate::table::KeyTable;
 
 use super::feed::{Ack, Feed};
-use super::misdeeds::{Heard, Misdeeds};
-use super::term::Memory;
+use super::misdeeds::{self, Heard, Misdeeds};
+use super::term::{FeedMemory, Memory};
 use super::{Core, Effect, Io, Purpose, Timer};
 use crate::agenda::{MILLISECOND, SECOND};
+use crate::inputs::{self, Both};
 use crate::ledger_server::{self, Publish, ReplyTo};
 use crate::messages::{Call, Delivery, Found, Id, Idle, Role, Up};
-use crate::plan::CLOCK_SKEW_NS;
+use crate::plan::{CLOCK_SKEW_NS, pick};
 use crate::wrong::Wrong;
 
 const LEDGER_DEADLINE_NS: i64 = 5 * SECOND;
@@ -28,14 +33,14 @@ const DRAIN_MAX_NS: i64 = 8 * SECOND;
 /// What a pump, or a term, waits for.
 pub enum Happened {
     Answer(Id, Option<Found>),
-    FeedAnswer(Id, Option<Found>),
+    FeedAnswer(InputKind, Id, Option<Found>),
     Original(Id, Option<Found>),
     Anchor(Id, Option<Found>),
     Reply(ledger_server::Reply),
     Delivery(Id, Delivery),
     PullEnded(Id),
     Heartbeat(Id, Idle),
-    FeedBroken,
+    FeedBroken(InputKind),
     TableWritten,
     Timer(Id),
     Pause(Id),
@@ -48,30 +53,35 @@ pub enum End {
     Stopped,
     TermOver,
     Recover(&'static str),
-    FeedBroken(&'static str),
+    FeedBroken(InputKind, &'static str),
+    Refused(String),
 }
 
 /// What a pump leaves behind.
 pub struct Closed {
     pub unsettled: Unsettled,
-    pub highest_seen: u64,
+    pub highest_seen: Both<u64>,
 }
+
+/// By sequence: its source time, and how it is acknowledged.
+pub(super) type Acks = BTreeMap<u64, (i64, Ack)>;
 
 pub struct Pump {
     engine: Engine,
     inbox: Id,
-    feed: Feed,
+    feeds: Both<Feed>,
+    /// What is not settled; a work queue's.
+    acks: Both<Acks>,
     /// With the table's thread.
     writing: Option<Commit>,
-    acks: BTreeMap<u64, (i64, Ack)>,
-    original: Option<Id>,
+    original: Option<(Id, DigestOf)>,
     anchor: Option<Id>,
     anchored: u64,
     pause: Id,
     progress_ns: i64,
     settled_any: bool,
     draining_since_ns: Option<i64>,
-    feed_ended: bool,
+    feed_ended: Option<InputKind>,
     term_ends_ns: i64,
     term_over: bool,
     misdeeds: Misdeeds,
@@ -87,14 +97,10 @@ impl Pump {
     ) -> Self {
         let inbox = io.fresh();
         io.effects.push(Effect::Listen(Role::Ledger, inbox));
-        let judged = recovered.cursors.position("ACTIONS").map_or(0, |source| source.sequence);
-        let from = if core.setup.work_queue { 1 } else { judged + 1 };
-        let raw_until = (memory.breaks_in_a_row > 0).then_some(memory.highest_seen.max(judged));
-        let highest_seen = judged.max(memory.highest_seen);
-        let created_ns = recovered.input_created_ns;
-        let feed = Feed::begin(core, io, (from, judged), created_ns, raw_until, highest_seen);
+        let feeds = Both::new(|input| begin_feed(core, io, input, &recovered, memory.feeds[input]));
         let setting = Setting {
             name: "oncegate".to_owned(),
+            input: inputs::name(InputKind::Actions).into(),
             rules: core.setup.rules.clone(),
             limits: Limits { message_bytes_max: 1 << 20 },
             clock_skew_ns: CLOCK_SKEW_NS,
@@ -105,9 +111,9 @@ impl Pump {
         Self {
             engine: Engine::new(setting, recovered.cursors, core.clock_ns(io), batches),
             inbox,
-            feed,
+            feeds,
+            acks: Both::default(),
             writing: None,
-            acks: BTreeMap::new(),
             original: None,
             anchor: None,
             anchored: 0,
@@ -115,7 +121,7 @@ impl Pump {
             progress_ns: io.now_ns,
             settled_any: false,
             draining_since_ns: None,
-            feed_ended: false,
+            feed_ended: None,
             term_ends_ns,
             term_over: false,
             misdeeds: Misdeeds::default(),
@@ -127,7 +133,8 @@ impl Pump {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.engine.is_settled() && self.feed.at_hand.is_empty() && self.engine.wants_input()
+        let nothing_at_hand = self.feeds.all().all(|feed| feed.at_hand.is_empty());
+        self.engine.is_settled() && nothing_at_hand && self.engine.wants_input()
     }
 
     pub fn take_writing(&mut self) -> Option<Commit> {
@@ -136,15 +143,18 @@ impl Pump {
 
     /// The table's thread writes what it was given.
     pub fn close(mut self, core: &mut Core, io: &mut Io, stopped: bool) -> Closed {
-        io.effects.push(Effect::CloseFeed);
+        for input in InputKind::ALL {
+            io.effects.push(Effect::CloseFeed(input));
+        }
         if let Some(commit) = self.writing.take() {
             core.apply(io, commit);
         }
         if stopped && self.engine.is_settled() {
             let cursors = self.engine.committed().clone();
-            core.apply(io, Commit { puts: Vec::new(), cursors });
+            core.apply(io, Commit { changes: Vec::new(), cursors });
         }
-        Closed { unsettled: self.engine.into_unsettled(), highest_seen: self.feed.highest_seen }
+        let highest_seen = Both::new(|input| self.feeds[input].highest_seen);
+        Closed { unsettled: self.engine.into_unsettled(), highest_seen }
     }
 
     pub fn on(&mut self, core: &mut Core, io: &mut Io, happened: Happened) -> Option<End> {
@@ -168,23 +178,32 @@ impl Pump {
                     self.tell(core, io, Event::Committed)?;
                 }
             }
-            Happened::FeedAnswer(id, found) => self.feed.on_answer(core, io, id, found),
+            Happened::FeedAnswer(input, id, found) => {
+                self.feeds[input].on_answer(core, io, id, found);
+            }
             Happened::Delivery(inbox, delivery) => {
-                self.misdeeds.on_delivery(core, io, &delivery);
-                self.feed.on_delivery(core, io, inbox, delivery);
+                let listens = |input: &InputKind| self.feeds[*input].listens_to(inbox);
+                if let Some(input) = InputKind::ALL.into_iter().find(listens) {
+                    self.misdeeds.on_delivery(core, io, input, &delivery);
+                    self.feeds[input].on_delivery(core, io, inbox, delivery);
+                }
             }
-            Happened::PullEnded(inbox) => self.feed.on_pull_ended(inbox),
-            Happened::Heartbeat(inbox, idle) => self.feed.on_heartbeat(core, io, inbox, idle),
-            Happened::FeedBroken => {
-                self.feed.ended.get_or_insert("disconnected");
+            Happened::PullEnded(inbox) => self.each_feed(|feed| feed.on_pull_ended(inbox)),
+            Happened::Heartbeat(inbox, idle) => {
+                self.each_feed(|feed| feed.on_heartbeat(core, io, inbox, idle));
             }
-            Happened::Original(id, found) if self.original == Some(id) => {
-                self.original = None;
-                let Some(Found::LedgerEntry(Some(found))) = found else {
-                    return Err(End::Recover("original_unread"));
+            Happened::FeedBroken(input) => {
+                self.feeds[input].ended.get_or_insert("disconnected");
+            }
+            Happened::Original(id, found) if self.original.is_some_and(|(of, _)| of == id) => {
+                let Some((_, digest)) = self.original.take() else { return Ok(()) };
+                let original = match found {
+                    Some(Found::LedgerEntry(Some(found))) => Some(digest(core, &found)?),
+                    // A replica may lag; else it is gone.
+                    Some(Found::LedgerEntry(None)) if !core.setup.replicated => None,
+                    _ => return Err(End::Recover("original_unread")),
                 };
-                let original = original_digest(core, &found).ok_or(End::Recover("no_original"))?;
-                self.tell(core, io, Event::Original(Some(original)))?;
+                self.tell(core, io, Event::Original(original))?;
             }
             Happened::Anchor(id, found) if self.anchor == Some(id) => {
                 self.anchor = None;
@@ -204,8 +223,14 @@ impl Pump {
         Ok(())
     }
 
+    fn each_feed(&mut self, mut tell: impl FnMut(&mut Feed)) {
+        for input in InputKind::ALL {
+            tell(&mut self.feeds[input]);
+        }
+    }
+
     fn on_tick(&mut self, core: &mut Core, io: &mut Io) -> Result<(), End> {
-        self.feed.on_tick(io);
+        self.each_feed(|feed| feed.on_tick(io));
         let waited_ns = io.now_ns - self.progress_ns;
         if self.engine.awaits_ledger() && waited_ns > LEDGER_DEADLINE_NS {
             return Err(End::Recover("ledger_timeout"));
@@ -225,40 +250,90 @@ impl Pump {
         self.tell(core, io, Event::Clock(core.clock_ns(io)))
     }
 
-    /// Takes actions while the engine wants some.
+    /// Takes actions and reports while the engine wants some.
     fn go_on(&mut self, core: &mut Core, io: &mut Io) -> Result<(), End> {
-        let stopping = self.draining_since_ns.is_some() || self.term_over || self.feed_ended;
-        while !stopping && self.engine.wants_input() && !self.feed.at_hand.is_empty() {
-            let count = io.rng.usize(1..=8).min(self.feed.at_hand.len());
-            let brought: Vec<_> = self.feed.at_hand.drain(..count).collect();
-            let mut looked = Vec::with_capacity(count);
-            for (raw, ack) in brought {
-                if core.setup.work_queue {
-                    self.acks.insert(raw.source.sequence, (raw.source.time_ns, ack));
+        let stops = self.draining_since_ns.is_some() || self.term_over || self.feed_ended.is_some();
+        while !stops && self.engine.wants_input() {
+            let Some(input) = self.next_input(io) else { break };
+            let at_hand = &mut self.feeds[input].at_hand;
+            let count = io.rng.usize(1..=8).min(at_hand.len());
+            let brought: Vec<_> = at_hand.drain(..count).collect();
+            for (raw, ack) in &brought {
+                if core.setup.work_queue || input == InputKind::Reports {
+                    let acks = &mut self.acks[input];
+                    acks.insert(raw.source.sequence, (raw.source.time_ns, *ack));
                 }
-                let action = action::decode(raw, &core.setup.rules);
-                let early = self.misdeeds.looked_up(&action);
-                let record = early.unwrap_or_else(|| look_up(core, io, &action));
-                looked.push((action, record));
             }
             self.tell(core, io, Event::Clock(core.clock_ns(io)))?;
-            self.misdeeds.on_actions(core, io, &looked);
-            self.tell(core, io, Event::Actions(looked))?;
+            let brought = brought.into_iter().map(|(raw, _)| raw);
+            let event = match input {
+                InputKind::Actions => Event::Actions(self.look_up_actions(core, io, brought)),
+                InputKind::Reports => Event::Reports(self.look_up_reports(core, io, brought)),
+            };
+            self.tell(core, io, event)?;
             self.plan_pause(core, io)?;
         }
-        if self.feed.ended.is_some() && !self.feed_ended && self.feed.at_hand.is_empty() {
-            self.feed_ended = true;
+        let over = |input: &InputKind| {
+            let feed = &self.feeds[*input];
+            feed.ended.is_some() && feed.at_hand.is_empty()
+        };
+        if self.feed_ended.is_none()
+            && let Some(input) = InputKind::ALL.into_iter().find(over)
+        {
+            self.feed_ended = Some(input);
             self.tell(core, io, Event::Pause)?;
         }
         Ok(())
     }
 
+    /// Whichever has something; either, where both have.
+    fn next_input(&self, io: &mut Io) -> Option<InputKind> {
+        let first = *pick(io.rng, &InputKind::ALL);
+        let has_some = |input: &InputKind| !self.feeds[*input].at_hand.is_empty();
+        std::iter::once(first).chain(InputKind::ALL).find(has_some)
+    }
+
+    fn look_up_actions(
+        &mut self,
+        core: &Core,
+        io: &mut Io,
+        brought: impl Iterator<Item = RawAction>,
+    ) -> Vec<(Action, Option<KeyRecord>)> {
+        let mut looked = Vec::new();
+        for raw in brought {
+            let action = action::decode(raw, &core.setup.rules);
+            let early = self.misdeeds.looked_up(&action);
+            let record = early.unwrap_or_else(|| look_up(core, io, action.key.as_ref()));
+            looked.push((action, record));
+        }
+        self.misdeeds.on_actions(core, io, &looked);
+        looked
+    }
+
+    fn look_up_reports(
+        &mut self,
+        core: &Core,
+        io: &mut Io,
+        brought: impl Iterator<Item = RawAction>,
+    ) -> Vec<(Report, Option<KeyRecord>)> {
+        let mut looked = Vec::new();
+        for raw in brought {
+            let report = report::decode(raw, "oncegate");
+            let record = look_up(core, io, report.key());
+            looked.push((report, record));
+        }
+        misdeeds::on_reports(core, io, &mut looked);
+        looked
+    }
+
     fn plan_pause(&mut self, core: &mut Core, io: &mut Io) -> Result<(), End> {
         self.pause = io.fresh();
-        match (self.feed.at_hand.len(), self.feed.pending) {
-            (0, 0) => self.tell(core, io, Event::Pause)?,
-            (0, _) => io.after(PAUSE_AFTER_NS, Timer::Pause(self.pause)),
-            _ => {}
+        let at_hand = self.feeds.all().any(|feed| !feed.at_hand.is_empty());
+        let pending = self.feeds.all().any(|feed| feed.pending > 0);
+        match (at_hand, pending) {
+            (false, false) => self.tell(core, io, Event::Pause)?,
+            (false, true) => io.after(PAUSE_AFTER_NS, Timer::Pause(self.pause)),
+            (true, _) => {}
         }
         Ok(())
     }
@@ -269,8 +344,10 @@ impl Pump {
             let drained = settled || io.now_ns - since_ns > DRAIN_MAX_NS;
             return drained.then_some(End::Stopped);
         }
-        if let Some(cause) = self.feed.ended.filter(|_| self.feed_ended && settled) {
-            return Some(End::FeedBroken(cause));
+        if let Some(input) = self.feed_ended.filter(|_| settled)
+            && let Some(cause) = self.feeds[input].ended
+        {
+            return Some(End::FeedBroken(input, cause));
         }
         (self.term_over && settled).then_some(End::TermOver)
     }
@@ -303,24 +380,25 @@ impl Pump {
                 }
             }
             Command::Settle(settled) => self.settle(core, io, settled),
-            Command::Redelivered(sequences) => {
-                for sequence in &sequences {
-                    if let Some((time_ns, ack)) = self.acks.remove(sequence) {
-                        acknowledge(core, io, *sequence, time_ns, ack);
-                    }
+            Command::Redelivered(input, sequence) => {
+                if let Some((time_ns, ack)) = self.acks[input].remove(&sequence) {
+                    acknowledge(core, io, input, sequence, (time_ns, ack));
                 }
-                io.effects.push(Effect::Redelivered(sequences));
+                io.effects.push(Effect::Redelivered(input, sequence));
             }
-            Command::ReadOriginal(at) => {
-                let id = core.ask(io, Role::Ledger, Call::LedgerEntry(at), Purpose::Original);
-                self.original = Some(id);
-            }
+            Command::ReadOriginal(at) => self.read_back(core, io, at, original_digest),
+            Command::ReadResult(at) => self.read_back(core, io, at, result_digest),
             Command::AwaitClock(_) | Command::ClockCaughtUp => {}
             Command::Recover(Cause::Fenced) => return Err(End::Recover("fenced")),
             Command::Recover(Cause::Refused(_)) => return Err(End::Recover("ledger_refused")),
             Command::Recover(Cause::InputChanged) => return Err(End::Recover("input_changed")),
         }
         Ok(None)
+    }
+
+    fn read_back(&mut self, core: &mut Core, io: &mut Io, at: u64, digest: DigestOf) {
+        let id = core.ask(io, Role::Ledger, Call::LedgerEntry(at), Purpose::Original);
+        self.original = Some((id, digest));
     }
 
     fn write(&mut self, io: &mut Io, commit: Commit) {
@@ -331,8 +409,8 @@ impl Pump {
     fn append(&mut self, core: &mut Core, io: &mut Io, append: Append) -> Option<Event> {
         let Append { batch, number, op, expected, message } = append;
         let (subject, headers, payload) = match message {
-            Some(message) => {
-                self.misdeeds.on_append(core, io, &message, expected, &mut self.acks);
+            Some(mut message) => {
+                self.misdeeds.on_append(core, io, &mut message, expected, &mut self.acks);
                 let headers = message.headers.into_iter().map(|(n, v)| (n.into_owned(), v));
                 (message.subject, headers.collect(), message.payload)
             }
@@ -386,39 +464,83 @@ impl Pump {
     fn settle(&mut self, core: &mut Core, io: &mut Io, settled: Settled) {
         self.settled_any = true;
         self.misdeeds.on_settled(core, &settled);
-        if let Some((last, ..)) = settled.outcomes.last() {
-            let later = self.acks.split_off(&(last + 1));
-            for (sequence, (time_ns, ack)) in std::mem::replace(&mut self.acks, later) {
-                acknowledge(core, io, sequence, time_ns, ack);
+        for input in InputKind::ALL {
+            let of = settled.decided.iter().rev().find(|decided| decided.input == input);
+            let Some(last) = of else { continue };
+            let acks = &mut self.acks[input];
+            let later = acks.split_off(&(last.source.sequence + 1));
+            for (sequence, how) in std::mem::replace(acks, later) {
+                acknowledge(core, io, input, sequence, how);
             }
         }
-        io.effects.push(Effect::Settled(settled.outcomes));
+        io.effects.push(Effect::Settled { decided: settled.decided, at_once: true });
     }
 }
 
-pub(super) fn acknowledge(core: &mut Core, io: &mut Io, sequence: u64, time_ns: i64, ack: Ack) {
+fn begin_feed(
+    core: &mut Core,
+    io: &mut Io,
+    input: InputKind,
+    recovered: &Recovered,
+    FeedMemory { highest_seen, breaks_in_a_row }: FeedMemory,
+) -> Feed {
+    let judged = recovered.cursors.position(inputs::name(input));
+    let judged = judged.map_or(0, |source| source.sequence);
+    let is_work_queue = core.setup.work_queue || input == InputKind::Reports;
+    let from = if is_work_queue { 1 } else { judged + 1 };
+    let highest_seen = judged.max(highest_seen);
+    let raw_until = (breaks_in_a_row > 0).then_some(highest_seen);
+    let of = |found: &&RecoveredInput| &*found.stream == inputs::name(input);
+    let created_ns = recovered.inputs.iter().find(of).map_or(0, |found| found.created_ns);
+    Feed::begin(core, io, input, (from, judged), created_ns, raw_until, highest_seen)
+}
+
+pub(super) fn acknowledge(
+    core: &mut Core,
+    io: &mut Io,
+    input: InputKind,
+    sequence: u64,
+    (time_ns, ack): (i64, Ack),
+) {
     match ack {
-        Ack::Delivery => io.send(Role::Ledger, Up::Ack { sequence, time_ns }),
+        Ack::Delivery => io.send(Role::Ledger, Up::Ack { input, sequence, time_ns }),
         Ack::Delete => {
-            let call = Call::DeleteInput { sequence, time_ns };
+            let call = Call::DeleteInput { input, sequence, time_ns };
             core.ask(io, Role::Ledger, call, Purpose::Anchor);
         }
     }
 }
 
-pub(super) fn look_up(core: &Core, io: &Io, action: &Action) -> Option<KeyRecord> {
-    let key = action.key.as_ref()?;
-    let record = core.table.load_many(&[key]).unwrap().pop().flatten();
+pub(super) fn look_up(core: &Core, io: &Io, key: Option<&ActionKey>) -> Option<KeyRecord> {
+    let record = core.table.load_many(&[key?]).unwrap().pop().flatten();
     record.filter(|record| !core.is(Wrong::ExpireByClock) || io.now_ns < record.expires_ns)
 }
 
-fn original_digest(core: &Core, found: &LedgerMessage) -> Option<Option<Digest>> {
-    let headers = found.headers.as_ref().ok()?;
-    let subject = found.subject.strip_prefix("oncegate.accepted.")?;
-    match entry::decode("oncegate", &found.subject, headers, &found.payload) {
-        Ok(Entry::Accepted { .. }) => {
-            Some(action::digest(subject, &found.payload, &core.setup.rules))
+/// How an entry that is read back is compared. Another one is a reason to stop.
+type DigestOf = fn(&Core, &LedgerMessage) -> Result<Option<Digest>, End>;
+
+fn original_digest(core: &Core, found: &LedgerMessage) -> Result<Option<Digest>, End> {
+    let subject = found.subject.strip_prefix("oncegate.accepted.");
+    match (subject, entry_of(found)) {
+        (Some(subject), Some(Entry::Accepted { .. })) => {
+            Ok(action::digest(subject, &found.payload, &core.setup.rules))
         }
-        _ => None,
+        _ => Err(another_entry(found)),
     }
+}
+
+fn result_digest(_: &Core, found: &LedgerMessage) -> Result<Option<Digest>, End> {
+    match entry_of(found) {
+        Some(Entry::Completed { .. }) => Ok(Some(report::digest(&found.payload))),
+        _ => Err(another_entry(found)),
+    }
+}
+
+fn entry_of(found: &LedgerMessage) -> Option<Entry> {
+    let headers = found.headers.as_ref().ok()?;
+    entry::decode("oncegate", &found.subject, headers, &found.payload).ok()
+}
+
+fn another_entry(found: &LedgerMessage) -> End {
+    End::Refused(format!("ledger entry {} is not the one that the table knows", found.sequence))
 }

@@ -1,10 +1,11 @@
 //! The core's recovery, carried out.
 
-use oncegate::gate::engine::Unsettled;
 use oncegate::gate::engine::recovery::{Answer, Ask, LedgerMessage, Recovered, Recovery, Step};
+use oncegate::gate::engine::{InputKind, Unsettled};
 use oncegate::table::KeyTable;
 
 use super::{Core, Io, Purpose};
+use crate::inputs;
 use crate::messages::{Call, Found, Id, Role};
 use crate::wrong::Wrong;
 
@@ -26,7 +27,8 @@ impl Recovering {
     pub fn begin(core: &mut Core, io: &mut Io) -> Box<Self> {
         let cursors = core.table.cursors().unwrap();
         let window_ns = core.setup.window_ns;
-        let (recovery, asked) = Recovery::new("oncegate", "ACTIONS".into(), cursors, window_ns);
+        let inputs = InputKind::ALL.map(|input| inputs::name(input).into());
+        let (recovery, asked) = Recovery::new("oncegate", inputs, cursors, window_ns);
         let id = core.ask(io, Role::Ledger, call(&asked), Purpose::Task);
         Box::new(Self { recovery, asked, id })
     }
@@ -51,8 +53,10 @@ impl Recovering {
         loop {
             match self.recovery.next(answer) {
                 Err(refusal) => return Progress::Refused(refusal.to_string()),
+                Ok(Step::Ask(Ask::Records(keys))) => answer = Answer::Records(core.records(keys)),
                 Ok(Step::Ask(ask)) => {
-                    self.id = core.ask(io, Role::Ledger, call(&ask), Purpose::Task);
+                    let call = call(&ask);
+                    self.id = core.ask(io, Role::Ledger, call, Purpose::Task);
                     self.asked = ask;
                     return Progress::Stay;
                 }
@@ -68,13 +72,21 @@ impl Recovering {
         }
     }
 
-    /// A worker that goes by the creation time alone.
+    /// A worker that goes by the creation time alone, or knows one position only.
     fn trust(&self, core: &Core, mut recovered: Recovered) -> Recovered {
-        let created_ns = recovered.input_created_ns;
-        let cursor = recovered.cursors.input(&"ACTIONS".into()).1;
-        if core.is(Wrong::TrustCreated) && cursor.sequence > 0 && cursor.created_ns != created_ns {
-            (cursor.sequence, cursor.time_ns) = (0, 0);
-            recovered.input_is_new = true;
+        for input in &mut recovered.inputs {
+            let created_ns = input.created_ns;
+            let cursor = recovered.cursors.input(&input.stream).1;
+            let trusts = core.is(Wrong::TrustCreated) && cursor.created_ns != created_ns;
+            if trusts && cursor.sequence > 0 {
+                (cursor.sequence, cursor.time_ns) = (0, 0);
+                input.is_new = true;
+            }
+            if core.is(Wrong::LoseReportCursor)
+                && &*input.stream == inputs::name(InputKind::Reports)
+            {
+                (cursor.sequence, cursor.time_ns) = (0, 0);
+            }
         }
         recovered
     }
@@ -82,9 +94,9 @@ impl Recovering {
 
 fn make_foreign(message: &mut LedgerMessage) {
     if let Ok(headers) = &mut message.headers {
-        headers
-            .0
-            .retain(|(name, _)| !["Oncegate-Digest", "Oncegate-Reason"].contains(&name.as_str()));
+        let kept =
+            |(name, _): &(&str, &str)| !["Oncegate-Digest", "Oncegate-Reason"].contains(name);
+        *headers = headers.iter().filter(kept).collect();
     }
 }
 
@@ -93,8 +105,9 @@ fn call(ask: &Ask) -> Call {
         Ask::LedgerState => Call::LedgerState,
         Ask::LedgerEntry(at) => Call::LedgerEntry(*at),
         Ask::LedgerTail { from, to } => Call::LedgerTail { from: *from, to: *to },
-        Ask::InputState => Call::InputState,
-        Ask::InputFrom(at) => Call::InputFrom(*at),
+        Ask::InputState(stream) => Call::InputState(inputs::named(stream).unwrap()),
+        Ask::InputFrom(stream, at) => Call::InputFrom(inputs::named(stream).unwrap(), *at),
+        Ask::Records(_) => unreachable!("the table is at hand"),
     }
 }
 

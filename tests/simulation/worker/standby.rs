@@ -73,10 +73,14 @@ impl Standby {
                 }
             }
             State::Following { follow, asked } if *asked == Some(id) => {
-                let applied = match found {
-                    Some(Found::LedgerTail(entries)) => follow.apply_all(&entries, u64::MAX).ok(),
+                let read = match found {
+                    Some(Found::LedgerTail(entries)) => follow.read(&entries, u64::MAX).ok(),
                     _ => None,
                 };
+                let applied = read.map(|read| {
+                    let records = core.records(read.keys());
+                    follow.apply_all(read, records)
+                });
                 match applied {
                     Some(applied) => core.apply(io, applied.commit),
                     None => self.state = State::Pausing,

@@ -2,12 +2,13 @@
 
 use oncegate::gate::engine::lead::{self, Beginning, Leader};
 use oncegate::gate::engine::recovery::Recovered;
-use oncegate::gate::engine::{Commit, Unsettled};
+use oncegate::gate::engine::{Commit, InputKind, Unsettled};
 
 use super::pump::{End, Happened, Pump};
 use super::recovering::{Progress, Recovering};
 use super::{Core, Effect, Io, Purpose, Timer};
 use crate::agenda::{MILLISECOND, SECOND};
+use crate::inputs::{self, Both};
 use crate::messages::{Call, Found, Id, Role};
 
 /// As `worker::CERTAIN_AFTER`.
@@ -29,10 +30,16 @@ impl Doubts {
 #[derive(Default)]
 pub struct Memory {
     doubts: Doubts,
-    pub highest_seen: u64,
-    pub breaks_in_a_row: u32,
+    pub feeds: Both<FeedMemory>,
     unsettled: Unsettled,
     tries: u32,
+}
+
+/// Of one input.
+#[derive(Clone, Copy, Default)]
+pub struct FeedMemory {
+    pub highest_seen: u64,
+    pub breaks_in_a_row: u32,
 }
 
 enum Stage {
@@ -132,11 +139,14 @@ impl Term {
     }
 
     fn recovered(&mut self, core: &mut Core, io: &mut Io, recovered: Box<Recovered>) -> TermNext {
-        if recovered.input_is_new {
+        let is_new = recovered.inputs.iter().any(|input| input.is_new);
+        if is_new {
             self.memory = Memory::default();
         }
-        let judged = recovered.cursors.position("ACTIONS").map_or(0, |source| source.sequence);
-        io.effects.push(Effect::Settled(self.memory.unsettled.take_settled(judged)));
+        let judged = |input| recovered.cursors.position(inputs::name(input));
+        let judged = |input| judged(input).map_or(0, |source| source.sequence);
+        let decided = self.memory.unsettled.take_settled(judged);
+        io.effects.push(Effect::Settled { decided, at_once: false });
         let leader = Leader {
             instance: core.instance.to_string(),
             host: "simulated".to_owned(),
@@ -145,10 +155,10 @@ impl Term {
             rules: core.setup.rules.clone(),
         };
         let goes_on = self.led_since_ns.is_some() && lead::in_force(&recovered.cursors, &leader);
-        if goes_on && !recovered.input_is_new {
+        if goes_on && !is_new {
             return self.pump(core, io, *recovered);
         }
-        let beginning = Beginning::new("oncegate", &leader, &"ACTIONS".into(), &recovered);
+        let beginning = Beginning::new("oncegate", &leader, &recovered);
         let (message, expected) = (beginning.message.clone(), beginning.expected);
         let call = Call::AppendAlone { message, expected };
         let id = core.ask(io, Role::Ledger, call, Purpose::Task);
@@ -189,20 +199,23 @@ impl Term {
         let settled_any = pump.settled_any();
         let closed = pump.close(core, io, matches!(end, End::Stopped));
         self.memory.unsettled = closed.unsettled;
-        let got_on = closed.highest_seen > self.memory.highest_seen;
-        self.memory.breaks_in_a_row = match &end {
-            End::FeedBroken(_) => self.memory.breaks_in_a_row + 1,
-            _ => self.memory.breaks_in_a_row,
-        };
-        self.memory.highest_seen = closed.highest_seen;
+        let mut got_on = false;
+        for input in InputKind::ALL {
+            let (feed, seen) = (&mut self.memory.feeds[input], closed.highest_seen[input]);
+            got_on |= seen > feed.highest_seen;
+            feed.highest_seen = seen;
+            feed.breaks_in_a_row +=
+                u32::from(matches!(&end, End::FeedBroken(of, _) if *of == input));
+        }
         match end {
             End::Stopped => TermNext::Stopped,
+            End::Refused(why) => TermNext::Refused(why),
             End::TermOver => {
                 self.led_since_ns = None;
                 self.stage = Stage::Recovering(Recovering::begin(core, io));
                 TermNext::Stay
             }
-            End::Recover(cause) | End::FeedBroken(cause) => {
+            End::Recover(cause) | End::FeedBroken(_, cause) => {
                 io.effects.push(Effect::Recovering(cause));
                 if settled_any || got_on {
                     self.memory.tries = 0;
