@@ -15,7 +15,7 @@ RUN = f"agent-run-{uuid.uuid4()}"  # of the agent; a framework has one
 
 def check(what, holds):
     if not holds:
-        raise SystemExit(f"NOT AS IT SHOULD BE: {what}")
+        raise AssertionError(f"not so: {what}")
     print(f"ok: {what}", flush=True)
 
 

@@ -7,7 +7,8 @@ import os
 import nats
 from nats.js.api import RetentionPolicy, StreamConfig, StreamSource
 
-# Each accepted action is handed to one executor. The ledger itself keeps everything.
+# Each accepted action is handed to one executor. The ledger itself keeps everything. Where executors may not make
+# streams, an administrator does.
 RUNS = StreamConfig(
     name="RUNS",
     retention=RetentionPolicy.WORK_QUEUE,

@@ -1,11 +1,12 @@
 // The caller at work, beside an executor: says what it does, and stops at what is not as it should be.
 import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
 import { connect } from "@nats-io/transport-node";
 import { act, lookup, Rejected } from "./caller.js";
 
 const SUBJECT = "actions.payments.charge";
 const nc = await connect({ servers: process.env["NATS_URL"] ?? "nats://127.0.0.1:4222" });
-const key = `pay-${crypto.randomUUID()}`; // made once, when the agent decides to act, and kept with the decision
+const key = `pay-${randomUUID()}`; // made once, when the agent decides to act, and kept with the decision
 
 assert.equal(await lookup(nc, key), undefined);
 console.log("ok: a key that nobody used is not known");
