@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What quickstart, test and .ci/run share: places, messages, and getting what is missing.
+# What the scripts share: places, messages, getting what is missing, and a server with a worker.
 # Source it; it changes nothing but CARGO_TARGET_DIR and PATH.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -118,6 +118,16 @@ need_packages() {
             die "RocksDB needs GCC 11 or newer; $cxx is ${major:-unknown}. Install a newer one (for example the package g++-11) and set CXX=g++-11 CC=gcc-11."
         fi
     fi
+}
+
+# need_client_packages: what the example programs take besides.
+need_client_packages() {
+    local missing=()
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    command -v node >/dev/null || missing+=(nodejs)
+    command -v npm >/dev/null || missing+=(npm)
+    install ${missing[@]+"${missing[@]}"}
+    version_at_least "$(node --version | tr -d v)" 18 || die "the examples need node 18 or newer, this is $(node --version)"
 }
 
 # ---- Rust -----------------------------------------------------------------------------------
@@ -258,4 +268,97 @@ http_status() {
         printf 'GET %s HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n' "$2" >&3
         timeout 5 cat <&3 | tr -d '\r' | awk 'NR == 1 { code = $2 } body { print code, $0; done = 1; exit } /^$/ { body = 1 } END { if (!done) print code }'
     ) 2>/dev/null
+}
+
+# ---- a server and a worker ------------------------------------------------------------------
+WORKER_TAIL=30 # lines of the worker's log to show when something goes wrong
+
+# Set by layout.
+DIR="" WORKER_PID="" SERVER_PID="" WORKER_LOG="" SERVER_LOG=""
+layout() {
+    DIR=$1
+    mkdir -p "$DIR"
+    WORKER_PID="$DIR/worker.pid" SERVER_PID="$DIR/nats.pid"
+    WORKER_LOG="$DIR/worker.log" SERVER_LOG="$DIR/nats.log"
+}
+
+# fail TEXT: with the worker's last words
+fail() {
+    if [ -s "$WORKER_LOG" ]; then
+        printf '\n-- the last lines of %s\n' "$WORKER_LOG" >&2
+        tail -n "$WORKER_TAIL" "$WORKER_LOG" >&2
+        printf -- '--\n' >&2
+    fi
+    die "$1"
+}
+
+# start_server PORT: on loopback; PORT -1 lets the server choose. Sets NATS_PORT.
+start_server() {
+    local i pid ports
+    find_server
+    mkdir -p "$DIR/nats"
+    setsid "$SERVER_BIN" --addr 127.0.0.1 --port "$1" --jetstream --store_dir "$DIR/nats" \
+        --ports_file_dir "$DIR" </dev/null >>"$SERVER_LOG" 2>&1 &
+    pid=$!
+    remember_pid "$SERVER_PID" "$pid"
+    ports="$DIR/nats-server_$pid.ports"
+    for ((i = 0; i < 300; i++)); do
+        NATS_PORT=$(sed -n 's/.*"nats":\["[^"]*:\([0-9]*\)".*/\1/p' <<<"$({ tr -d ' \n' <"$ports"; } 2>/dev/null)")
+        if [ -n "$NATS_PORT" ] && server_greeting "$NATS_PORT" >/dev/null; then
+            say "nats-server $(server_version "$SERVER_BIN") on 127.0.0.1:$NATS_PORT (JetStream in $DIR/nats)"
+            return 0
+        fi
+        pid_of "$SERVER_PID" >/dev/null || break
+        sleep 0.1
+    done
+    tail -n 20 "$SERVER_LOG" >&2
+    die "nats-server did not start; its log: $SERVER_LOG"
+}
+
+# environment HTTP_PORT: the worker's settings, for the commands too
+environment() {
+    export ONCEGATE__NATS__SERVERS="nats://127.0.0.1:$NATS_PORT"
+    export ONCEGATE__TABLE__PATH="$DIR/keys"
+    export ONCEGATE__HTTP__LISTEN="127.0.0.1:$1"
+}
+
+# start_worker HTTP_PORT: and wait until it leads and has caught up
+start_worker() {
+    local i pid status=""
+    : >"$WORKER_LOG"
+    (cd "$ROOT" && exec setsid "$BIN" run </dev/null >>"$WORKER_LOG" 2>&1) &
+    pid=$!
+    remember_pid "$WORKER_PID" "$pid"
+    for ((i = 0; i < 600; i++)); do
+        pid_of "$WORKER_PID" >/dev/null || fail "the worker stopped while starting"
+        status=$(http_status "$1" /readyz || true)
+        if [ "${status%% *}" = 200 ]; then
+            say "worker (pid $pid) leads and has caught up"
+            return 0
+        fi
+        sleep 0.1
+    done
+    fail "the worker is not ready after 60 s; /readyz says: ${status:-nothing}"
+}
+
+# start_for_once: a fresh server and worker, on free ports and in a temporary directory, with default settings.
+# When the script ends they are stopped and removed.
+start_for_once() {
+    local name port
+    for name in $(compgen -v ONCEGATE_ || true) NATS_URL; do unset "$name"; done
+    layout "$(mktemp -d "${TMPDIR:-/tmp}/oncegate-once.XXXXXX")"
+    trap end_once EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    start_server -1
+    port=$(free_port)
+    environment "$port"
+    start_worker "$port"
+}
+
+# shellcheck disable=SC2317  # called by the trap
+end_once() {
+    stop_process "$WORKER_PID" worker
+    stop_process "$SERVER_PID" nats-server
+    rm -rf "$DIR"
 }

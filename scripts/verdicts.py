@@ -3,11 +3,13 @@
 
     verdicts.py publish --bin oncegate FILE.jsonl > published.jsonl
     verdicts.py show [--repeated] published.jsonl
+    verdicts.py answers --bin oncegate
 
 `publish` calls `oncegate publish` once for each line of FILE, and writes the line again with the
 stream and sequence that the action got. `show` reads the ledger stream over a plain NATS connection
 (standard library only) until every one of them is decided, prints a table, and exits with 1 if a
-verdict is not the expected one.
+verdict is not the expected one. `answers` publishes one action, reports its result as an executor
+would, and publishes it again; it shows the receipts, and exits with 1 if they are not as expected.
 
 A line: {"subject", "key" (or null), "headers": {..}, "payload": JSON or string, "expect":
 "accepted|duplicate|rejected", "reason", "note"}. A string payload is published byte for byte; any
@@ -67,13 +69,17 @@ class Nats:
         self.count += 1
         reply = f"{self.inbox}.{self.count}"
         self.send(f"PUB {subject} {reply} {len(body.encode())}\r\n{body}\r\n")
+        return self.receive(reply)
+
+    def receive(self, subject):
+        """The next message on this subject, under the inbox, as JSON."""
         while True:
             words = self.line().split(" ")
             if words[0] == "PING":
                 self.send("PONG\r\n")
             elif words[0] in ("MSG", "HMSG"):
                 data = self.reader.read(int(words[-1]) + 2)[:-2]
-                if words[1] != reply:
+                if words[1] != subject:
                     continue
                 if words[0] == "HMSG":
                     data = data[int(words[-2]):]
@@ -266,6 +272,52 @@ def show(args):
     return 0
 
 
+# ---- answers -----------------------------------------------------------------------------------
+
+
+def run_and_result(answer):
+    text = f"run …{answer['run_id'][-12:]}, {answer['state']}"
+    return text + (f", result {json.dumps(answer['result']['data'])}" if answer["result"] else "")
+
+
+def answers(args):
+    nats = connect(time.monotonic() + 10)
+    inbox = nats.inbox + ".receipt"
+    key = "quickstart-" + os.urandom(4).hex()
+    action = ("actions.mail.send", '{"to":"ada@example.com"}')
+
+    def oncegate(*arguments):
+        done = subprocess.run([args.bin, *arguments, "--json"], stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    def publish(subject, payload, *headers):
+        given = [word for header in headers for word in ("--header", header)]
+        oncegate("publish", "--subject", subject, "--key", key, *given, payload)
+
+    def act(note):
+        print(f"  publish  {action[0]} {action[1]}{note}")
+        publish(*action, f"Oncegate-Reply-To: {inbox}")
+        receipt = nats.receive(inbox)
+        print(f"  receipt  {receipt['verdict']}, {run_and_result(receipt)}")
+        return receipt
+
+    print(f"one action, key {key}, and its answers:\n")
+    first = act("")
+    print('  report   oncegate.results.mail {"message":"m_1"}, succeeded: as its executor')
+    publish("oncegate.results.mail", '{"message":"m_1"}', f"Oncegate-Run-Id: {first['run_id']}",
+            "Oncegate-Status: succeeded")
+    known = oncegate("lookup", key, "--wait", "30s")
+    print(f"  look-up  {run_and_result(known)}")
+    again = act(", again")
+
+    expected = [(first["verdict"], "accepted"), (again["verdict"], "duplicate"), (again["run_id"], first["run_id"]),
+                (again["state"], "succeeded"), (known["result"], again["result"])]
+    wrong = [f"{found}, expected {wanted}" for found, wanted in expected if found != wanted]
+    if wrong:
+        print("\nnot as expected: " + "; ".join(wrong))
+    return 1 if wrong else 0
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -279,8 +331,10 @@ def main():
     two.add_argument("--repeated", action="store_true",
                      help="the stream may hold earlier runs of this file: a duplicate is then as good as accepted")
     two.add_argument("file")
+    three = commands.add_parser("answers", help="show the receipts and the result of an action")
+    three.add_argument("--bin", required=True, help="the oncegate binary")
     args = parser.parse_args()
-    sys.exit(publish(args) if args.command == "publish" else show(args))
+    sys.exit({"publish": publish, "show": show, "answers": answers}[args.command](args))
 
 
 if __name__ == "__main__":

@@ -13,16 +13,20 @@
 //! - [`table`]: the key table, on RocksDB. Knows the core only.
 //! - [`nats`]: streams, feed, ledger session, lease. Knows the core only.
 //! - [`worker`]: joins them: waits for the next event, hands it to the engine, does its commands.
+//! - [`audit`]: judges everything again from the streams alone.
 //! - [`config`], [`http`], [`metrics`]: what operators set and see.
 //! - [`cli`]: one file a command.
 //!
 //! ARCHITECTURE.md has the bird's-eye view, the invariants, and what is absent on purpose.
 
+pub mod audit;
 pub mod cli;
+pub mod clock;
 pub mod config;
 pub mod gate;
 pub mod http;
 pub mod metrics;
 pub mod nats;
+pub mod progress;
 pub mod table;
 pub mod worker;

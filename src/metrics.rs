@@ -12,7 +12,7 @@ use prometheus::{
     Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
 };
 
-use crate::gate::source::TimeNs;
+use crate::gate::source::{NS_PER_S, TimeNs};
 use crate::gate::verdict::Reason;
 
 /// Content type of what [`Metrics::render`] gives.
@@ -33,8 +33,6 @@ pub const RECOVERY_CAUSES: [&str; 8] = [
 /// Seconds. From a server next door to one that is far away, slow to sync, or just back.
 const DURATION_BUCKETS: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
-
-const NS_PER_S: TimeNs = 1_000_000_000;
 
 /// Actions; powers of 4.
 const BATCH_BUCKETS: [f64; 9] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0];

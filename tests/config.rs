@@ -685,6 +685,24 @@ fn streams_and_subjects_are_kept_apart() {
 }
 
 #[test]
+fn table_and_backups_are_kept_apart() {
+    let cases: &[(&str, &str, &[&str])] = &[
+        ("data/keys", "data/backups", &[]),
+        ("data/keys", "data/keys-backups", &[]),
+        ("data/keys", "data/keys", &["backup.path"]),
+        ("data/keys", "./data/keys/", &["backup.path"]),
+        ("data/keys", "data/keys/backups", &["backup.path"]),
+        ("data/keys", "data", &["backup.path"]),
+        ("/var/lib/x", "/var/lib/x/y", &["backup.path"]),
+        ("", "data/keys", &["table.path"]),
+    ];
+    for (table, backups, expected) in cases {
+        let text = format!("[table]\npath = '{table}'\n[backup]\npath = '{backups}'");
+        assert_eq!(refused(&text, &[]), *expected, "{text}");
+    }
+}
+
+#[test]
 fn the_ledger_outlives_the_window() {
     let text = "[retention]\nwindow = '1h'\n[ledger]\nmax_age = ";
     assert!(refused(&format!("{text}'1d 1h'"), &[]).is_empty());

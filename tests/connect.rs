@@ -12,6 +12,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
 use support::identity::{Nkey, Operator, write_certificates};
 use support::load;
 use support::model::Rules;
@@ -212,14 +215,26 @@ fn word_after(text: &str, name: &str) -> String {
     words.next().expect(name).into()
 }
 
-#[test]
-fn the_permissions_of_the_readme_are_enough() {
+/// A server with the README's users, and the snippet.
+fn readme_server() -> (Server, String) {
     let snippet = readme_permissions();
-    let (user, password) = (word_after(&snippet, "user"), word_after(&snippet, "password"));
     let users = ["users: [", "users = [", "users ["];
     let open = users.iter().find(|open| snippet.contains(**open)).expect("users");
     let config = snippet.replacen(open, &format!("{open} {ADMIN}, "), 1);
-    let server = Server::start_guarded(&config, admin());
+    (Server::start_guarded(&config, admin()), snippet)
+}
+
+/// The password of one of the README's users.
+fn password_of(user: &str, snippet: &str) -> String {
+    let (_, rest) = snippet.split_once(&format!("user: {user:?}")).expect(user);
+    word_after(rest, "password")
+}
+
+#[test]
+fn the_permissions_of_the_readme_are_enough() {
+    let (server, snippet) = readme_server();
+    let user = word_after(&snippet, "user");
+    let password = password_of(&user, &snippet);
     let mut world = World::prepared(server, Rules::default());
     std::fs::write(world.gate.dir().join("secret"), &password).unwrap();
     world.gate.settings.set("nats.user", format!("{user:?}"));
@@ -237,4 +252,56 @@ fn the_permissions_of_the_readme_are_enough() {
     std::mem::swap(&mut world.gate, &mut second);
     world.publish_all(&load::mixed(500, "k", 2));
     world.check();
+    world.act("asked for", "1");
+    world.check();
+    an_operator_asks_and_forgets(&world, &password_of("operator", &snippet));
+}
+
+/// The answers come through, too.
+fn an_operator_asks_and_forgets(world: &World, password: &str) {
+    let call = |arguments: &[&str]| {
+        let mut command = world.gate.command(arguments);
+        command.env("ONCEGATE__NATS__USER", "operator").env("ONCEGATE__NATS__PASSWORD", password);
+        command.env("ONCEGATE__NATS__PASSWORD_FILE", "");
+        command.env("ONCEGATE__NATS__INBOX_PREFIX", "_OPERATOR");
+        command.env("ONCEGATE__ANSWERS__REPLY_PREFIXES", "_INBOX.operator.");
+        command.output().unwrap()
+    };
+    let known = call(&["lookup", "asked for", "--wait", "10s", "--json"]);
+    assert!(known.status.success(), "{known:?}");
+    let forgotten = call(&["forget", "asked for", "--reason", "a test"]);
+    assert!(forgotten.status.success(), "{forgotten:?}");
+}
+
+#[test]
+fn the_readme_lets_nobody_else_report_forget_or_ask() {
+    let (server, snippet) = readme_server();
+    for (subject, may) in [
+        ("oncegate.results.x", vec!["executor"]),
+        ("oncegate.operator.forget", vec!["operator"]),
+        ("oncegate.svc.lookup", vec!["executor", "operator"]),
+        ("oncegate.accepted.x", vec!["oncegate"]),
+        ("oncegate.completed.succeeded", vec!["oncegate"]),
+        ("actions.x", vec!["publisher", "operator"]),
+    ] {
+        let mut found = vec!["oncegate", "publisher", "executor", "operator"];
+        found.retain(|user| may_publish(&server, user, &password_of(user, &snippet), subject));
+        assert_eq!(found, may, "{subject}");
+    }
+}
+
+/// Whether the server lets this user publish there.
+fn may_publish(server: &Server, user: &str, password: &str, subject: &str) -> bool {
+    let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+    let login = format!(r#"{{"verbose":false,"user":{user:?},"pass":{password:?}}}"#);
+    write!(stream, "CONNECT {login}\r\nPUB {subject} 0\r\n\r\nPING\r\n").unwrap();
+    let mut lines = BufReader::new(stream).lines().map(|line| line.unwrap());
+    let mut said = lines.by_ref().skip(1).take_while(|line| line != "PONG");
+    match said.next() {
+        None => true,
+        Some(error) => {
+            assert!(error.starts_with("-ERR 'Permissions Violation for Publish"), "{error}");
+            false
+        }
+    }
 }

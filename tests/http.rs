@@ -249,6 +249,16 @@ fn metrics_are_prometheus_text() {
 fn every_name_of_the_contract_is_there_from_the_start() {
     let found = now(&Metrics::new().unwrap());
     let mut expected: Vec<String> = [
+        "oncegate_receipts_total",
+        "oncegate_receipts_dropped_total",
+        "oncegate_replies_ignored_total",
+        "oncegate_lookup_waiters",
+        r#"oncegate_reports_total{reason="",verdict="completed"}"#,
+        r#"oncegate_reports_total{reason="",verdict="released"}"#,
+        r#"oncegate_reports_total{reason="",verdict="repeated"}"#,
+        r#"oncegate_reports_total{reason="result_conflict",verdict="rejected"}"#,
+        r#"oncegate_reports_total{reason="unknown_run",verdict="rejected"}"#,
+        r#"oncegate_reports_total{reason="invalid_result",verdict="rejected"}"#,
         "oncegate_redeliveries_total",
         "oncegate_input_missed_total",
         "oncegate_foreign_entries_total",
@@ -273,7 +283,7 @@ fn every_name_of_the_contract_is_there_from_the_start() {
     ]
     .map(str::to_owned)
     .to_vec();
-    expected.extend(Reason::ALL.map(rejected_series));
+    expected.extend(Reason::OF_ACTIONS.map(rejected_series));
     expected.extend(RECOVERY_CAUSES.map(recovery_series));
     for series in expected {
         assert_eq!(found.get(&series), Some(&0.0), "{series}");
@@ -305,6 +315,11 @@ fn what_is_told_is_shown() {
     metrics.accepted(2);
     metrics.clone().accepted(3);
     metrics.duplicates(7);
+    metrics.receipts(47);
+    metrics.receipts_dropped(53);
+    metrics.reply_ignored();
+    metrics.set_lookup_waiters(59);
+    metrics.reported("rejected", "unknown_run");
     metrics.redeliveries(11);
     metrics.input_missed(13);
     metrics.foreign_entries(17);
@@ -321,6 +336,11 @@ fn what_is_told_is_shown() {
     for (series, value) in [
         (r#"oncegate_actions_total{reason="",verdict="accepted"}"#, 5.0),
         (r#"oncegate_actions_total{reason="",verdict="duplicate"}"#, 7.0),
+        ("oncegate_receipts_total", 47.0),
+        ("oncegate_receipts_dropped_total", 53.0),
+        ("oncegate_replies_ignored_total", 1.0),
+        ("oncegate_lookup_waiters", 59.0),
+        (r#"oncegate_reports_total{reason="unknown_run",verdict="rejected"}"#, 1.0),
         ("oncegate_redeliveries_total", 11.0),
         ("oncegate_input_missed_total", 13.0),
         ("oncegate_foreign_entries_total", 17.0),
@@ -347,11 +367,11 @@ fn what_is_told_is_shown() {
 #[test]
 fn rejections_are_counted_by_their_own_reason() {
     let metrics = Metrics::new().unwrap();
-    for (n, reason) in (1..).zip(Reason::ALL) {
+    for (n, reason) in (1..).zip(Reason::OF_ACTIONS) {
         metrics.rejected(reason, n);
     }
     let found = now(&metrics);
-    for (n, reason) in (1..).zip(Reason::ALL) {
+    for (n, reason) in (1..).zip(Reason::OF_ACTIONS) {
         assert_eq!(found[&rejected_series(reason)], f64::from(n), "{reason:?}");
     }
 }

@@ -13,7 +13,7 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -112,9 +112,15 @@ fn a_damaged_table_is_replaced_and_kept_aside() {
     world.gate.stop();
     let current = world.gate.table().join("db/CURRENT");
     std::fs::write(&current, "MANIFEST-nowhere\n").unwrap();
-    world.gate.refuses(&["oncegate rebuild", "MANIFEST-nowhere"]);
-    let ending = rebuild(&world, &[]);
-    ending.says(&["MANIFEST-nowhere", "can't be read"]);
+    world.gate.refuses(&["oncegate rebuild --accept-ledger", "MANIFEST-nowhere"]);
+    refuses(&world, &[], &["MANIFEST-nowhere", "can't be read", "--accept-ledger"]);
+    refuses(
+        &world,
+        &["--accept-ledger"],
+        &["MANIFEST-nowhere", "Nobody can tell", "not confirmed"],
+    );
+    let ending = rebuild(&world, &["--accept-ledger", "--yes"]);
+    ending.says(&["MANIFEST-nowhere", "can't be read", "forwarded a second time"]);
     assert!(ending.stdout.contains("db.replaced-1"), "{ending:#?}");
     let aside = world.gate.table().join("db.replaced-1/CURRENT");
     assert_eq!(std::fs::read_to_string(aside).unwrap(), "MANIFEST-nowhere\n");
@@ -249,6 +255,34 @@ fn the_answer_is_read() {
     assert_known(&mut world, 0..150);
 }
 
+/// Killed at its last moment: the new table is whole, and waits for the answer.
+#[test]
+fn a_rebuild_that_is_killed_leaves_the_old_table() {
+    let mut world = gone_back();
+    let before = content(&world.gate.table().join("db"));
+    let mut command = world.gate.command(&["rebuild", "--accept-ledger"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let (mut stderr, mut said) = (child.stderr.take().unwrap(), Vec::new());
+    while !String::from_utf8_lossy(&said).contains("Type yes") {
+        let mut some = [0; 1024];
+        let read = stderr.read(&mut some).unwrap();
+        assert!(read > 0, "it ended: {}", String::from_utf8_lossy(&said));
+        said.extend_from_slice(&some[..read]);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(world.gate.table().join("db.new").is_dir(), "there was nothing to leave behind");
+    assert!(content(&world.gate.table().join("db")) == before, "the old table was changed");
+    assert_eq!(kept_aside(&world), 0);
+    world.gate.refuses(&["went back"]);
+    rebuild(&world, &["--accept-ledger", "--yes"]);
+    assert!(!world.gate.table().join("db.new").exists());
+    world.gate.start();
+    world.check();
+    assert_known(&mut world, 0..150);
+}
+
 #[test]
 fn a_ledger_that_went_back_and_grew_past_the_table() {
     let mut world = gone_back();
@@ -289,7 +323,12 @@ fn a_ledger_that_went_back_beside_a_work_queue() {
     world.gate.stop();
     roll_back(&mut world, "ONCEGATE", copy.path());
     let ending = rebuild(&world, &["--accept-ledger", "--yes"]);
-    ending.says(&["30 live keys", "work queue", "nothing is judged again"]);
+    ending.says(&[
+        "30 live keys",
+        "work queue",
+        "still holds from 21 on",
+        "nothing is judged again",
+    ]);
     world.publish_all(&actions(0..50));
     world.capture();
     world.gate.start();

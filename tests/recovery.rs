@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
+#[path = "support/term.rs"]
+mod term;
+
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::recovery::{
     Answer, Ask, LedgerMessage, Records, Recovery, Refusal, Step,
 };
-use oncegate::gate::entry::{self, Leading, LeadingInput, Message};
-use oncegate::gate::headers::Headers;
-use oncegate::gate::rules::RuleTexts;
+use oncegate::gate::entry::{self, LeadingInput, Message};
 use oncegate::gate::source::{Source, TimeNs};
+
+use term::leading_of;
 
 const SECOND: TimeNs = 1_000_000_000;
 
@@ -26,9 +29,7 @@ impl Ledger {
             sequence,
             time_ns: *time_ns,
             subject: message.subject.clone(),
-            headers: Ok(Headers(
-                message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect(),
-            )),
+            headers: Ok(message.headers.iter().map(|(n, v)| (n, v)).collect()),
             payload: message.payload.clone(),
         });
         Self(stored.collect())
@@ -77,30 +78,7 @@ fn start(ledger: &Ledger, table: &mut Cursors, input: Input) -> Result<Cursors, 
 }
 
 fn leading(window_ms: u64) -> Message {
-    entry::leading("oncegate", &term(window_ms))
-}
-
-fn term(window_ms: u64) -> Leading {
-    let rules = RuleTexts {
-        key_from: vec!["header:Idempotency-Key".into()],
-        key_scope: Vec::new(),
-        key_max_bytes: 255,
-        key_missing: "reject".into(),
-        payload_compare: "auto".into(),
-        payload_ignore: Vec::new(),
-    };
-    Leading {
-        format: entry::FORMAT,
-        instance: "i".into(),
-        host: "h".into(),
-        version: "v".into(),
-        window_ms,
-        rules_fingerprint: rules.fingerprint().to_string(),
-        rules,
-        inputs: Vec::new(),
-        ledger_sequence: 0,
-        source_time_max_ns: 0,
-    }
+    entry::leading("oncegate", &leading_of(window_ms))
 }
 
 /// Keys of the trimmed entries may be seen for the largest window that was in force since, however often
@@ -121,7 +99,7 @@ fn a_table_filled_from_a_trimmed_ledger_waits_for_the_largest_window() {
 #[test]
 fn a_new_input_shortens_no_wait_of_a_trimmed_ledger() {
     let old = Source { stream: "ACTIONS".into(), sequence: 2, time_ns: -7 };
-    let mut term = term(1_000);
+    let mut term = leading_of(1_000);
     term.inputs = vec![LeadingInput {
         stream: old.stream.to_string(),
         created_ns: -1,

@@ -132,22 +132,8 @@ fn a_ledger_made_anew_and_grown_longer() {
     assert_eq!(messages(&mut world.client, "ONCEGATE"), length + 50);
 }
 
-#[test]
-fn a_ledger_rolled_back() {
-    let mut world = stopped_after_work();
-    let copy = copy_of(&mut world, "ONCEGATE");
-    world.gate.start();
-    world.publish_all(&load::mixed(100, "k", 2));
-    world.check();
-    world.gate.stop();
-    roll_back(&mut world, "ONCEGATE", copy.path());
-    let before = messages(&mut world.client, "ONCEGATE");
-    world.gate.refuses(&["ledger", "ONCEGATE"]);
-    assert_eq!(messages(&mut world.client, "ONCEGATE"), before);
-}
-
-#[test]
-fn a_ledger_rolled_back_and_grown_again() {
+/// The gate is stopped, and its ledger is as it was 100 actions ago. Its length before, too.
+fn rolled_back() -> (World, Value) {
     let mut world = stopped_after_work();
     let copy = copy_of(&mut world, "ONCEGATE");
     world.gate.start();
@@ -156,6 +142,20 @@ fn a_ledger_rolled_back_and_grown_again() {
     world.gate.stop();
     let length = messages(&mut world.client, "ONCEGATE");
     roll_back(&mut world, "ONCEGATE", copy.path());
+    (world, length)
+}
+
+#[test]
+fn a_ledger_rolled_back() {
+    let (mut world, _) = rolled_back();
+    let before = messages(&mut world.client, "ONCEGATE");
+    world.gate.refuses(&["ledger", "ONCEGATE"]);
+    assert_eq!(messages(&mut world.client, "ONCEGATE"), before);
+}
+
+#[test]
+fn a_ledger_rolled_back_and_grown_again() {
+    let (mut world, length) = rolled_back();
     let filler = Outgoing::new("oncegate.accepted.x", &[], b"");
     world.client.publish_all(&vec![filler; 300]);
     assert!(messages(&mut world.client, "ONCEGATE").as_u64() > length.as_u64());
@@ -165,14 +165,7 @@ fn a_ledger_rolled_back_and_grown_again() {
 /// Entries as good as those that are lost, by a gate that did not know of them.
 #[test]
 fn a_ledger_rolled_back_and_grown_again_by_another_worker() {
-    let mut world = stopped_after_work();
-    let copy = copy_of(&mut world, "ONCEGATE");
-    world.gate.start();
-    world.publish_all(&load::mixed(100, "k", 2));
-    world.check();
-    world.gate.stop();
-    let length = messages(&mut world.client, "ONCEGATE");
-    roll_back(&mut world, "ONCEGATE", copy.path());
+    let (mut world, length) = rolled_back();
     let mut other = world.gate.twin();
     other.start();
     world.publish_all(&load::mixed(300, "k", 3));

@@ -51,7 +51,7 @@ fn keys_and_positions_come_back_together_after_reopening() {
 fn every_field_of_record_and_cursors_survives() {
     let dir = TempDir::new().unwrap();
     let mut odd = commit(7, 7);
-    let (_, record) = &mut odd.puts[0];
+    let record = odd.changes[0].1.as_mut().unwrap();
     record.digest = Digest { form: Form::Bytes, hash: u128::MAX };
     (record.rules, record.stream, record.sequence) = (u32::MAX, 3, u64::MAX);
     (record.time_ns, record.expires_ns) = (i64::MIN, i64::MAX);
@@ -60,7 +60,7 @@ fn every_field_of_record_and_cursors_survives() {
     odd.cursors.in_force = None;
     open(dir.path()).commit(&odd).unwrap();
     let table = open(dir.path());
-    assert_eq!(load(&table, [7]), [Some(odd.puts[0].1.clone())]);
+    assert_eq!(load(&table, [7]), [odd.changes[0].1.clone()]);
     assert_eq!(table.cursors().unwrap(), odd.cursors);
 }
 
@@ -84,8 +84,8 @@ fn keys_of_other_scopes_are_other_keys() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
     let (one, other) = (ActionKey::new(&["a"], "b"), ActionKey::new::<&str>(&[], "ab"));
-    let puts = vec![(one.clone(), record(1))];
-    table.commit(&Commit { puts, cursors: cursors(1) }).unwrap();
+    let changes = vec![(one.clone(), Some(record(1)))];
+    table.commit(&Commit { changes, cursors: cursors(1) }).unwrap();
     assert_eq!(table.load_many(&[&other, &one]).unwrap(), [None, Some(record(1))]);
 }
 
@@ -111,12 +111,14 @@ fn format_2_is_read_as_it_was_written() {
 // ---- The twin
 
 fn commits() -> impl Strategy<Value = Vec<(Commit, bool)>> {
-    let put = (0_u64..40, any::<i16>(), any::<u16>()).prop_map(|(n, expiry, sequence)| {
+    let change = (0_u64..40, any::<i16>(), any::<u16>(), 0_u8..4);
+    let change = change.prop_map(|(n, expiry, sequence, given_back)| {
         let ledger_sequence = sequence.into();
-        (key(n), KeyRecord { expires_ns: expiry.into(), ledger_sequence, ..record(n) })
+        let record = KeyRecord { expires_ns: expiry.into(), ledger_sequence, ..record(n) };
+        (key(n), (given_back > 0).then_some(record))
     });
-    let one = (prop::collection::vec(put, 0..20), 0_u64..1_000)
-        .prop_map(|(puts, position)| Commit { puts, cursors: cursors(position) });
+    let one = (prop::collection::vec(change, 0..20), 0_u64..1_000)
+        .prop_map(|(changes, position)| Commit { changes, cursors: cursors(position) });
     prop::collection::vec((one, any::<bool>()), 1..8)
 }
 
@@ -423,8 +425,8 @@ fn a_key_accepted_anew_hides_its_dead_record_for_good() {
     table.commit(&commit(1, 100)).unwrap();
     table.collect_expired().unwrap();
     let anew = KeyRecord { ledger_sequence: 200, ..record(200) };
-    let puts = vec![(key(1), anew.clone())];
-    table.commit(&Commit { puts, cursors: cursors(200) }).unwrap();
+    let changes = vec![(key(1), Some(anew.clone()))];
+    table.commit(&Commit { changes, cursors: cursors(200) }).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     assert_eq!(load(&table, [1, 2]), [Some(anew), None]);
     assert!(seen(&table, 1));
@@ -438,8 +440,8 @@ fn what_the_flushed_position_does_not_cover_is_never_dropped() {
     table.collect_expired().unwrap();
     // Key 3 expires exactly at the position's source time, key 4 one nanosecond later.
     let mut next = commit(200, 200);
-    next.puts.push((key(3), KeyRecord { expires_ns: 2_000, ..record(3) }));
-    next.puts.push((key(4), KeyRecord { expires_ns: 2_001, ..record(4) }));
+    next.changes.push((key(3), Some(KeyRecord { expires_ns: 2_000, ..record(3) })));
+    next.changes.push((key(4), Some(KeyRecord { expires_ns: 2_001, ..record(4) })));
     table.commit(&next).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     let left: Vec<_> = load(&table, [3, 4, 200]).iter().map(Option::is_some).collect();

@@ -47,14 +47,14 @@ impl Load {
         let numbers = round * ROUND..(round + 1) * ROUND;
         let last = numbers.end - 1;
         Commit {
-            puts: numbers.map(|n| (self.key(n), self.record(n))).collect(),
+            changes: numbers.map(|n| (self.key(n), Some(self.record(n)))).collect(),
             cursors: cursors(last + 1, self.time_ns(last)),
         }
     }
 
     /// No new key, and source time went on to that of the n-th.
     pub fn pause(&self, n: u64) -> Commit {
-        Commit { puts: Vec::new(), cursors: cursors(n + 1, self.time_ns(n)) }
+        Commit { changes: Vec::new(), cursors: cursors(n + 1, self.time_ns(n)) }
     }
 
     fn record(&self, n: u64) -> KeyRecord {

@@ -99,7 +99,7 @@ fn under_load(way: &impl Way, dir: &Path, load: &Load, rounds: u64, shared: &Sha
 /// A thousand keys that are not there are looked up, and written; both as the worker does it.
 fn one(way: &impl Way, load: &Load, round: u64) -> Duration {
     let commit = load.round(round);
-    let keys: Vec<_> = commit.puts.iter().map(|(key, _)| key).collect();
+    let keys: Vec<_> = commit.changes.iter().map(|(key, _)| key).collect();
     let started = Instant::now();
     let found = way.look_up(&keys);
     way.commit(&commit);

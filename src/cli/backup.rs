@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::say;
+use crate::clock;
 use crate::config::Config;
 use crate::gate::source::rfc3339;
 use crate::table::backup::{self, Backups, Made};
 use crate::table::{RocksTable, TableError};
-use crate::worker::clock;
 use crate::worker::control::{self, Answer, Request};
 
 /// A worker that starts or ends has its table open and takes no requests for a moment.
@@ -98,8 +98,7 @@ impl Backup {
         }
         for id in backups.damaged()? {
             failed |= self.verify;
-            let detail = "its list of files can't be read, or one is missing".to_owned();
-            let (state, detail) = ("damaged", Some(detail));
+            let (state, detail) = ("damaged", Some(backup::INCOMPLETE.to_owned()));
             self.say_state(&State { id, state, detail, ..State::default() })?;
         }
         Ok(ExitCode::from(u8::from(failed)))

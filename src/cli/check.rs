@@ -106,6 +106,12 @@ async fn look_at_streams(
         findings.result("ledger permission", may.map_err(|error| error.to_string()))?;
         findings.result("key rules", key_rules(connection, config, &ledger).await)?;
     }
+    let reports = config.reports_stream();
+    if there(connection, config, &reports, "reports stream", findings).await? {
+        let fit = setup::reports(connection, &looking).await;
+        let fit = fit.map(|_| format!("{reports} is fit")).map_err(|error| error.to_string());
+        findings.result("reports stream", fit)?;
+    }
     let bucket = format!("KV_{}", config.bucket());
     if there(connection, config, &bucket, "lease bucket", findings).await? {
         let fit = setup::lease_bucket(connection, &looking).await;

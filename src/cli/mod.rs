@@ -3,10 +3,14 @@
 //! Data goes to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 bad
 //! usage or configuration.
 
+mod audit;
 mod backup;
 mod check;
+mod forget;
+mod lookup;
 mod publish;
 mod rebuild;
+mod redrive;
 mod rejections;
 mod restore;
 mod run;
@@ -49,6 +53,14 @@ enum Command {
     Publish(publish::Publish),
     /// Show or follow rejected actions
     Rejections(rejections::Rejections),
+    /// Show what is known of a key: its run, and the result
+    Lookup(lookup::Lookup),
+    /// Let a key count as not seen
+    Forget(forget::Forget),
+    /// Judge the input and the ledger again, without the key table, and report every discrepancy
+    Audit(audit::Audit),
+    /// Put a rejected action back on the input, with a new key
+    Redrive(redrive::Redrive),
     /// Copy the key table, through the running worker or without one
     Backup(backup::Backup),
     /// Make a backup the key table
@@ -109,6 +121,10 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Check(check) => check.execute(config).await,
             Command::Publish(publish) => publish.execute(config).await,
             Command::Rejections(rejections) => rejections.execute(config).await,
+            Command::Lookup(lookup) => lookup.execute(config).await,
+            Command::Forget(forget) => forget.execute(config).await,
+            Command::Audit(audit) => audit.execute(config).await,
+            Command::Redrive(redrive) => redrive.execute(config).await,
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,
@@ -136,6 +152,13 @@ fn start_log(arguments: &Arguments) -> anyhow::Result<()> {
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     kind == Some(std::io::ErrorKind::BrokenPipe)
+}
+
+/// The value of `--scope`.
+fn scope(text: &str) -> Result<lookup::Scope, String> {
+    let parts: Vec<String> = serde_json::from_str(text)
+        .map_err(|_| r#"it is no JSON array of strings, such as ["tenant-7"]"#)?;
+    Ok(parts.into())
 }
 
 /// One line of data.

@@ -9,12 +9,13 @@ use clap::Args;
 use serde_json::json;
 
 use super::{connect, say};
+use crate::clock;
 use crate::config::Config;
 use crate::gate::engine::recovery::Refusal;
 use crate::gate::source::rfc3339;
 use crate::nats::connect::Connection;
 use crate::table::backup::{Backups, Restored};
-use crate::worker::{clock, identity};
+use crate::worker::identity;
 
 #[derive(Args)]
 pub struct Restore {

@@ -1,7 +1,7 @@
 //! The rules between settings. A rule is left out where a setting it needs is itself not usable.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::reader::Reader;
@@ -33,6 +33,7 @@ pub(super) fn fits_together(config: &Config, r: &mut Reader) {
     streams_apart(config, r);
     subjects_apart(config, r);
     ledger_outlives_window(config, r);
+    backups_apart(config, r);
 }
 
 /// The settings of [`EITHER`] and [`NEEDS`] that are given, with their values as they may be shown.
@@ -145,5 +146,20 @@ fn ledger_outlives_window(config: &Config, r: &mut Reader) {
         let allowed =
             format!("\"0s\" for no limit, or at least {}", humantime::format_duration(least));
         r.refuse("ledger.max_age", &value, "shorter than retention.window + 1 day", allowed);
+    }
+}
+
+/// What replaces a table, or looks whether there is one, must not meet backups, nor the other way round.
+fn backups_apart(config: &Config, r: &mut Reader) {
+    let Some(backups) = &config.backup.path else {
+        return;
+    };
+    let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let (table, place) = (whole(&config.table.path), whole(backups));
+    if r.is_sound("table.path") && (place.starts_with(&table) || table.starts_with(&place)) {
+        let table = quoted(&config.table.path.to_string_lossy());
+        let what = format!("tangled with table.path = {table}");
+        let allowed = "a directory that is neither in it nor around it";
+        r.refuse("backup.path", &quoted(&backups.to_string_lossy()), what, allowed);
     }
 }

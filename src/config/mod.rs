@@ -157,6 +157,13 @@ pub struct Retention {
     pub clock_skew: Duration,
 }
 
+impl Retention {
+    /// The window in nanoseconds, the unit of source times.
+    pub fn window_ns(&self) -> i64 {
+        self.window.as_nanos().try_into().unwrap_or(i64::MAX)
+    }
+}
+
 /// The stream that verdicts go to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ledger {

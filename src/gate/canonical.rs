@@ -47,6 +47,11 @@ impl Plan {
     pub fn new(ignore: Vec<Pattern>, capture: Vec<Pointer>) -> Self {
         Self { tree: Tree::new(&ignore, &capture), captures: capture.len() }
     }
+
+    /// What it leaves out, by the way there.
+    pub(super) fn tree(&self) -> &Tree {
+        &self.tree
+    }
 }
 
 /// What stands at a captured pointer.

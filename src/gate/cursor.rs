@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::codec::{Damaged, Reader, put_i64, put_text, put_u64};
 use super::rules::RulesFingerprint;
-use super::source::{Source, TimeNs};
+use super::source::{NS_PER_S, Source, TimeNs};
 
 const VERSION: u8 = 1;
 /// The same, and at the end the [`Filling`].
@@ -14,7 +14,7 @@ const VERSION_FILLING: u8 = 2;
 /// How far a server's clock may step back without a later message being taken for one of another
 /// stream, where the message at the cursor is gone and only order is left to go by. JetStream stamps
 /// with the leader's clock as it is: a correction, or a new leader, may set it back a little.
-pub const CLOCK_STEP_NS: TimeNs = 1_000_000_000;
+pub const CLOCK_STEP_NS: TimeNs = NS_PER_S;
 
 /// Position in the ledger: everything up to `sequence` is in the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

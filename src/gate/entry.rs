@@ -1,5 +1,6 @@
 //! Verdict to ledger entry, and back.
 
+mod decode;
 pub mod reported;
 
 use std::borrow::Cow;
@@ -12,13 +13,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::action::{Action, RawAction};
 use super::digest::Digest;
-use super::headers::Headers;
+use super::headers::{Headers, is_same_name};
 use super::key::ActionKey;
 use super::report::{Release, Status};
 use super::rules::RuleTexts;
 use super::source::{Source, TimeNs};
 use super::verdict::{Reason, Rejection};
-use Unread::Foreign;
+pub use decode::decode;
 
 /// The format of entries that this code writes, and the newest that it reads. A `leading` entry names that
 /// of all entries up to the next one.
@@ -243,12 +244,21 @@ pub enum Unread {
 
 /// What tells one entry from another at the same sequence: its subject and the input position it names.
 pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
+    fingerprint_of(subject, headers.iter())
+}
+
+fn fingerprint_of<'a>(
+    subject: &str,
+    headers: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(subject.as_bytes());
-    for name in [SOURCE, JUDGED, RUN_ID] {
-        for value in headers.all(name) {
-            hash.update(&[0]);
-            hash.update(value.as_bytes());
+    for identifying in [SOURCE, JUDGED, RUN_ID] {
+        for (name, value) in headers.clone() {
+            if is_same_name(name, identifying) {
+                hash.update(&[0]);
+                hash.update(value.as_bytes());
+            }
         }
     }
     hash.digest()
@@ -257,12 +267,7 @@ pub fn fingerprint(subject: &str, headers: &Headers) -> u64 {
 impl Message {
     /// See [`fingerprint`].
     pub fn fingerprint(&self) -> u64 {
-        let identifying = |name: &str| [SOURCE, JUDGED, RUN_ID].contains(&name);
-        let pairs = self.headers.iter().filter(|(name, _)| identifying(name));
-        fingerprint(
-            &self.subject,
-            &Headers(pairs.map(|(n, v)| (n.to_string(), v.clone())).collect()),
-        )
+        fingerprint_of(&self.subject, self.headers.iter().map(|(n, v)| (n.as_ref(), v.as_str())))
     }
 
     fn header_block_bytes(&self) -> usize {
@@ -300,7 +305,7 @@ impl Message {
         };
         for (name, value) in headers.forwardable() {
             if !keyed || !name.eq_ignore_ascii_case(KEY) {
-                self.headers.push((Cow::Owned(name.clone()), value.clone()));
+                self.headers.push((Cow::Owned(name.to_owned()), value.to_owned()));
             }
         }
     }
@@ -438,106 +443,4 @@ pub fn judged(name: &str, up_to: &Source, duplicates: u64) -> Message {
 pub fn leading(name: &str, leading: &Leading) -> Message {
     let payload = serde_json::json!(leading).to_string().into();
     Message { subject: format!("{name}.leading"), headers: Vec::new(), payload }
-}
-
-/// Reads an entry back. `payload` is looked at for `leading` only.
-///
-/// The run id of an accepted entry is checked against its source and key: it tells an action that was
-/// accepted without a key (though its publisher sent such a header) from one with, and a careless
-/// forgery from an entry.
-pub fn decode(
-    name: &str,
-    subject: &str,
-    headers: &Headers,
-    payload: &[u8],
-) -> Result<Entry, Unread> {
-    let kind = subject.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
-    let kind = kind.ok_or(Foreign("its subject is not the gate's"))?;
-    match kind.split('.').next().unwrap_or_default() {
-        "accepted" => decode_accepted(headers),
-        "rejected" => {
-            let reason = headers.one(REASON).and_then(Reason::named);
-            let reason = reason.ok_or(Foreign("its reason is none of the gate's"))?;
-            let (source, judged) = (position(headers, SOURCE)?, judged_so_far(headers)?);
-            Ok(Entry::Rejected { source, reason, judged })
-        }
-        "judged" => {
-            let duplicates = headers.one(DUPLICATES).and_then(|text| text.parse().ok());
-            let duplicates = duplicates.ok_or(Foreign("it does not count its duplicates"))?;
-            Ok(Entry::Judged { up_to: position(headers, JUDGED)?, duplicates })
-        }
-        "leading" => decode_leading(payload),
-        "completed" | "released" => decode_reported(kind, headers),
-        _ => Err(Foreign("its subject is of no known kind")),
-    }
-}
-
-/// A newer body may lack what this version asks of one: its format is read first.
-fn decode_leading(payload: &[u8]) -> Result<Entry, Unread> {
-    let unclear = |_| Foreign("its body does not say who leads");
-    let body: serde_json::Value = serde_json::from_slice(payload).map_err(unclear)?;
-    let format = body.get("format").and_then(serde_json::Value::as_u64);
-    if let Some(format) = format.filter(|format| *format > FORMAT) {
-        let version = body.get("version").and_then(serde_json::Value::as_str);
-        return Err(Unread::Newer { format, version: version.unwrap_or("?").to_owned() });
-    }
-    let leading: Leading = serde_json::from_slice(payload).map_err(unclear)?;
-    match leading.format {
-        0 => Err(Foreign("its format is 0")),
-        _ => Ok(Entry::Leading(Box::new(leading))),
-    }
-}
-
-fn position(headers: &Headers, name: &str) -> Result<Source, Unread> {
-    let text = headers.one(name).ok_or(Foreign("it names no input position"))?;
-    text.parse().map_err(|_| Foreign("it names no input position"))
-}
-
-/// `None` where nothing was judged yet.
-fn judged_so_far(headers: &Headers) -> Result<Option<Source>, Unread> {
-    headers.one(JUDGED).map(|_| position(headers, JUDGED)).transpose()
-}
-
-fn decode_reported(kind: &str, headers: &Headers) -> Result<Entry, Unread> {
-    let (source, judged) = (position(headers, SOURCE)?, judged_so_far(headers)?);
-    let key = action_key(headers)?.ok_or(Foreign("it has no key"))?;
-    let completed = |status, key| {
-        let run_id = run_id(headers)?;
-        Ok(Entry::Completed { source: source.clone(), judged: judged.clone(), key, run_id, status })
-    };
-    let by = match kind {
-        "completed.succeeded" => return completed(Status::Succeeded, key),
-        "completed.failed" => return completed(Status::Failed, key),
-        "released.retry" => Release::Retry,
-        "released.operator" => Release::Operator,
-        _ => return Err(Foreign("its subject is of no known kind")),
-    };
-    Ok(Entry::Released { source, judged, key, by })
-}
-
-fn run_id(headers: &Headers) -> Result<Uuid, Unread> {
-    let run_id = headers.one(RUN_ID).and_then(|text| Uuid::parse_str(text).ok());
-    run_id.ok_or(Foreign("it has no run id"))
-}
-
-fn action_key(headers: &Headers) -> Result<Option<ActionKey>, Unread> {
-    let Some(key) = headers.one(KEY) else { return Ok(None) };
-    let scope: Vec<String> = match headers.one(SCOPE) {
-        Some(json) => serde_json::from_str(json).map_err(|_| Foreign("its scope is no list"))?,
-        None => Vec::new(),
-    };
-    Ok(Some(ActionKey::new(&scope, key)))
-}
-
-fn decode_accepted(headers: &Headers) -> Result<Entry, Unread> {
-    let source = position(headers, SOURCE)?;
-    let digest = headers.one(DIGEST).and_then(|text| text.parse().ok());
-    let digest = digest.ok_or(Foreign("it has no digest"))?;
-    let run_id = run_id(headers)?;
-    let key = action_key(headers)?;
-    let key = key.filter(|key| source.run_id(Some(key)) == run_id);
-    if key.is_none() && source.run_id(None) != run_id {
-        return Err(Foreign("its run id does not follow from its source and key"));
-    }
-    Ok(Entry::Accepted { source, key, digest })
 }

@@ -1,11 +1,20 @@
 //! The header block of a message, by the rule of NATS ADR-4.
 
+use std::fmt;
+
 /// Name and value pairs in the order they came; a name may come more than once.
 ///
 /// White space around values is not kept: `async-nats` hands values over trimmed, so trimmed is what
 /// every path gives.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(pub Vec<(String, String)>);
+///
+/// Every message of either stream has some, so they are kept in two allocations, however many they are.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    /// Each name and its value, one after the other.
+    text: String,
+    /// How many bytes of it each name and its value take.
+    lengths: Vec<(usize, usize)>,
+}
 
 /// A header block that is not `NATS/1.0`, CRLF, lines of `name: value` each ended by CRLF, CRLF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +22,8 @@ pub struct Headers(pub Vec<(String, String)>);
 pub struct MalformedHeaders(pub &'static str);
 
 const VERSION_LINE: &str = "NATS/1.0\r\n";
+/// More than an entry has whose publisher sent none.
+const PAIRS_EXPECTED: usize = 8;
 
 impl Headers {
     /// Reads a raw header block as the server stored it; an empty one is no headers.
@@ -24,21 +35,18 @@ impl Headers {
         let mut rest = text
             .strip_prefix(VERSION_LINE)
             .ok_or(MalformedHeaders("it does not begin with the line NATS/1.0"))?;
-        let mut pairs = Vec::new();
+        let mut headers = Self { text: String::with_capacity(rest.len()), lengths: Vec::new() };
         while rest != "\r\n" {
             let (line, next) = rest
                 .split_once("\r\n")
                 .ok_or(MalformedHeaders("it does not end with an empty line"))?;
-            pairs.push(Self::pair(line)?);
+            let (name, value) =
+                line.split_once(':').ok_or(MalformedHeaders("a line has no colon"))?;
+            check(name, value)?;
+            headers.push(name, value.trim());
             rest = next;
         }
-        Ok(Self(pairs))
-    }
-
-    fn pair(line: &str) -> Result<(String, String), MalformedHeaders> {
-        let (name, value) = line.split_once(':').ok_or(MalformedHeaders("a line has no colon"))?;
-        check(name, value)?;
-        Ok((name.to_owned(), value.trim().to_owned()))
+        Ok(headers)
     }
 
     /// From pairs that a client library read, and the length of the block they stood in.
@@ -46,33 +54,89 @@ impl Headers {
     /// A library is laxer than the rule (it takes bare line feeds, continued lines, a status, a missing
     /// end) and does not say so, but all of these change the length. `None`: the block is not what
     /// every client writes for these pairs, so read it raw to know.
-    pub fn from_library(pairs: Vec<(String, String)>, block_bytes: usize) -> Option<Self> {
-        let lines: usize = pairs.iter().map(|(name, value)| name.len() + 1 + value.len() + 2).sum();
-        let plain = VERSION_LINE.len() + lines + 2;
-        let as_written = block_bytes == plain + pairs.len() || block_bytes == plain;
-        let clean = || pairs.iter().all(|(name, value)| check(name, value).is_ok());
-        (as_written && clean()).then_some(Self(pairs))
+    pub fn from_library<'a>(
+        pairs: impl Iterator<Item = (&'a str, &'a str)>,
+        block_bytes: usize,
+    ) -> Option<Self> {
+        let text = String::with_capacity(block_bytes);
+        let mut headers = Self { text, lengths: Vec::with_capacity(PAIRS_EXPECTED) };
+        for (name, value) in pairs {
+            check(name, value).ok()?;
+            headers.push(name, value);
+        }
+        let pairs = headers.lengths.len();
+        let plain = VERSION_LINE.len() + headers.text.len() + pairs * ":\r\n".len() + "\r\n".len();
+        let as_written = block_bytes == plain + pairs || block_bytes == plain;
+        as_written.then_some(headers)
+    }
+
+    fn push(&mut self, name: &str, value: &str) {
+        self.text.push_str(name);
+        self.text.push_str(value);
+        self.lengths.push((name.len(), value.len()));
+    }
+
+    /// Names and values, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> + Clone {
+        self.lengths.iter().scan(self.text.as_str(), |rest, (name_bytes, value_bytes)| {
+            let (name, after) = rest.split_at_checked(*name_bytes)?;
+            let (value, after) = after.split_at_checked(*value_bytes)?;
+            *rest = after;
+            Some((name, value))
+        })
     }
 
     /// All values under `name`, compared without regard to case.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+        self.iter().filter(move |(n, _)| is_same_name(n, name)).map(|(_, value)| value)
     }
 
     /// The value under `name` if there is exactly one.
-    pub fn one<'a>(&'a self, name: &'a str) -> Option<&'a str> {
-        let mut values = self.all(name);
-        match (values.next(), values.next()) {
-            (Some(value), None) => Some(value),
-            _ => None,
+    pub fn one(&self, name: &str) -> Option<&str> {
+        let [value] = self.each([name]);
+        value
+    }
+
+    /// What [`Headers::one`] gives for each of `names`, which must be different, in one go.
+    pub fn each<const N: usize>(&self, names: [&str; N]) -> [Option<&str>; N] {
+        let mut wanted = names.map(|name| (name, None, 0_usize));
+        for (name, value) in self.iter() {
+            let found = wanted.iter_mut().find(|(wanted, ..)| is_same_name(name, wanted));
+            if let Some((_, found, times)) = found {
+                *found = Some(value);
+                *times += 1;
+            }
         }
+        wanted.map(|(_, value, times)| value.filter(|_| times == 1))
     }
 
     /// What of a publisher's headers may be forwarded: none that the server takes for a command
     /// (`Nats-*`) and none that only the gate may write (`Oncegate-*`).
-    pub fn forwardable(&self) -> impl Iterator<Item = &(String, String)> {
-        self.0.iter().filter(|(name, _)| !reserved(name))
+    pub fn forwardable(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.iter().filter(|(name, _)| !reserved(name))
     }
+}
+
+impl<N: AsRef<str>, V: AsRef<str>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(pairs: I) -> Self {
+        let mut headers = Self::default();
+        for (name, value) in pairs {
+            headers.push(name.as_ref(), value.as_ref());
+        }
+        headers
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+/// Without regard to case. From the end, since names that begin alike (`Oncegate-`) are told apart there.
+pub(super) fn is_same_name(one: &str, other: &str) -> bool {
+    let mut bytes = one.bytes().rev().zip(other.bytes().rev());
+    one.len() == other.len() && bytes.all(|(one, other)| one.eq_ignore_ascii_case(&other))
 }
 
 fn reserved(name: &str) -> bool {
@@ -82,13 +146,19 @@ fn reserved(name: &str) -> bool {
 }
 
 fn check(name: &str, value: &str) -> Result<(), MalformedHeaders> {
-    if name.is_empty() || !name.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
+    if name.is_empty() || !all_bytes(name, |b| b.is_ascii_graphic() && b != b':') {
         return Err(MalformedHeaders("a name is not printable ASCII"));
     }
-    if value.chars().any(|c| c.is_control() && c != '\t') {
+    let is_plain = all_bytes(value, |b| matches!(b, b' '..=b'~'));
+    if !is_plain && value.chars().any(|c| c.is_control() && c != '\t') {
         return Err(MalformedHeaders("a value holds a control character"));
     }
     Ok(())
+}
+
+/// Looks at every byte even after one that is not `fit`: many at once that way.
+fn all_bytes(text: &str, fit: impl Fn(u8) -> bool) -> bool {
+    text.bytes().fold(true, |all, byte| all & fit(byte))
 }
 
 #[cfg(test)]
@@ -97,20 +167,21 @@ mod tests {
 
     #[test]
     fn well_formed_blocks() {
-        let read = |block: &str| Headers::parse(block.as_bytes()).map(|headers| headers.0);
-        assert_eq!(read(""), Ok(vec![]));
-        assert_eq!(read("NATS/1.0\r\n\r\n"), Ok(vec![]));
-        let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
-        assert_eq!(
-            read("NATS/1.0\r\nA: b\r\nA:\tc d:e \r\n\r\n"),
-            Ok(vec![pair("A", "b"), pair("A", "c d:e")])
-        );
-        assert_eq!(read("NATS/1.0\r\nA:\r\n\r\n"), Ok(vec![pair("A", "")]));
+        let check = |block: &str, pairs: &[(&str, &str)]| {
+            let read = Headers::parse(block.as_bytes()).unwrap();
+            assert!(read.iter().eq(pairs.iter().copied()), "{read:?}");
+            assert_eq!(read, pairs.iter().copied().collect());
+        };
+        check("", &[]);
+        check("NATS/1.0\r\n\r\n", &[]);
+        check("NATS/1.0\r\nA: b\r\nA:\tc d:e \r\n\r\n", &[("A", "b"), ("A", "c d:e")]);
+        check("NATS/1.0\r\nA:\r\n\r\n", &[("A", "")]);
+        check("NATS/1.0\r\nA: \u{e9}\tb\r\n\r\n", &[("A", "\u{e9}\tb")]);
     }
 
     #[test]
     fn malformed_blocks() {
-        let odd: [&[u8]; 14] = [
+        let odd: [&[u8]; 16] = [
             b"NATS/1.0",
             b"NATS/1.0\r\n",
             b"NATS/1.0\n\n",
@@ -124,6 +195,8 @@ mod tests {
             b"NATS/1.0\r\n: b\r\n\r\n",
             b"NATS/1.0\r\nA b: c\r\n\r\n",
             b"NATS/1.0\r\nA: \xff\r\n\r\n",
+            b"NATS/1.0\r\nA: \x7f\r\n\r\n",
+            b"NATS/1.0\r\nA: \xc2\x85\r\n\r\n",
             b"NATS/1.0\r\nA: b\r\n\r\nrest\r\n\r\n",
         ];
         for block in odd {
@@ -133,8 +206,8 @@ mod tests {
 
     #[test]
     fn a_library_s_reading_is_believed_only_where_the_length_fits() {
-        let pairs = vec![("A".to_owned(), "b".to_owned())];
-        let length = |block: &str| Headers::from_library(pairs.clone(), block.len()).is_some();
+        let length =
+            |block: &str| Headers::from_library([("A", "b")].into_iter(), block.len()).is_some();
         assert!(length("NATS/1.0\r\nA: b\r\n\r\n"));
         assert!(length("NATS/1.0\r\nA:b\r\n\r\n"));
         assert!(!length("NATS/1.0\r\nA:  b\r\n\r\n"));
@@ -147,7 +220,7 @@ mod tests {
         let block =
             b"NATS/1.0\r\nnats-TTL: 1\r\nOncegate-Run-Id: 2\r\nX-Nats: 3\r\nNats: 4\r\n\r\n";
         let headers = Headers::parse(block).unwrap();
-        let names: Vec<_> = headers.forwardable().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = headers.forwardable().map(|(name, _)| name).collect();
         assert_eq!(names, ["X-Nats", "Nats"]);
     }
 }

@@ -7,12 +7,14 @@
 //! (strict JSON), [`key`], [`digest`], [`action`] (a message becomes an action or has a reason not
 //! to), [`report`] (what executors and operators tell), [`record`] and [`cursor`] (what the table keeps),
 //! [`verdict`] (the table of the contract), [`entry`] (verdict to ledger entry and back), [`receipt`] (what a
-//! caller is told), [`engine`] (the protocol as a state machine).
+//! caller is told), [`differences`] (a mismatch for a person to look at), [`engine`] (the protocol as a state
+//! machine).
 
 pub mod action;
 pub mod canonical;
 mod codec;
 pub mod cursor;
+pub mod differences;
 pub mod digest;
 pub mod engine;
 pub mod entry;

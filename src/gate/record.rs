@@ -9,7 +9,7 @@
 
 use super::codec::{Damaged, Reader, put_i64, put_u64};
 use super::digest::{Digest, Form};
-use super::source::TimeNs;
+use super::source::{NS_PER_S, TimeNs};
 
 const VERSION: u8 = 2;
 const VERSION_SHIFT: u8 = 5;
@@ -17,7 +17,6 @@ const OVER_BYTES: u8 = 1;
 const STATE_SHIFT: u8 = 1;
 const HAS_INDEX: u8 = 1 << 3;
 const WHOLE_SECONDS: u8 = 1 << 4;
-const SECOND_NS: TimeNs = 1_000_000_000;
 
 /// What became of a run, as far as its executor told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +67,9 @@ impl KeyRecord {
             kind |= HAS_INDEX;
         }
         let mut life = self.expires_ns.wrapping_sub(self.time_ns);
-        if life % SECOND_NS == 0 {
+        if life % NS_PER_S == 0 {
             kind |= WHOLE_SECONDS;
-            life /= SECOND_NS;
+            life /= NS_PER_S;
         }
         out.push(kind);
         out.extend_from_slice(&self.digest.hash.to_le_bytes());
@@ -132,8 +131,8 @@ fn indices(reader: &mut Reader<'_>) -> Result<(u32, u32), Damaged> {
 }
 
 fn life_ns(life: i64, in_seconds: bool) -> Result<TimeNs, Damaged> {
-    match (in_seconds, life % SECOND_NS) {
-        (true, _) => life.checked_mul(SECOND_NS).ok_or(Damaged("a life that is too long")),
+    match (in_seconds, life % NS_PER_S) {
+        (true, _) => life.checked_mul(NS_PER_S).ok_or(Damaged("a life that is too long")),
         (false, 0) => Err(Damaged("whole seconds in nanoseconds")),
         (false, _) => Ok(life),
     }

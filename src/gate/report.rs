@@ -138,10 +138,9 @@ pub fn decode(raw: RawAction, name: &str) -> Report {
 fn told(raw: &RawAction, headers: &Headers, name: &str) -> Result<Told, String> {
     let subject = raw.subject.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
     match subject {
-        Some("operator.forget") => Ok(Told::Forget {
-            key: action_key(headers)?,
-            detail: one(headers, DETAIL)?.to_owned(),
-        }),
+        Some("operator.forget") => {
+            Ok(Told::Forget { key: action_key(headers)?, detail: one(headers, DETAIL)?.to_owned() })
+        }
         Some(subject) if subject.starts_with("results.") => {
             result(raw, headers, action_key(headers)?)
         }
@@ -256,8 +255,12 @@ fn conflict(why: impl std::fmt::Display) -> Verdict {
 
 fn unknown(told: &Told, key_is_live: bool) -> Verdict {
     let why = match (told, key_is_live) {
-        (Told::Forget { .. }, _) => "the key is not known: it never was, is expired, or was given back",
-        (_, true) => "the key is known, with another run: this one was given back, or is of another gate",
+        (Told::Forget { .. }, _) => {
+            "the key is not known: it never was, is expired, or was given back"
+        }
+        (_, true) => {
+            "the key is known, with another run: this one was given back, or is of another gate"
+        }
         (_, false) => "the run is not known: it never was, is expired, or was given back",
     };
     Verdict::Rejected(Rejection::new(Reason::UnknownRun, why))

@@ -13,6 +13,9 @@ use super::key::ActionKey;
 /// Nanoseconds since the Unix epoch, as JetStream stamps a message when it stores it.
 pub type TimeNs = i64;
 
+/// Nanoseconds in a second.
+pub const NS_PER_S: TimeNs = 1_000_000_000;
+
 /// Where an action (or report) stands: written `<stream> <sequence> <RFC 3339 time, ns, Z>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {

@@ -158,7 +158,8 @@ impl Feed {
     async fn next_raw(&mut self, until: u64) -> Result<Option<Batch>, Broken> {
         let subjects = self.input.subjects.clone();
         let filter = if let [one] = subjects.as_slice() { one } else { ">" };
-        let next = raw::next(&self.connection, &self.input.stream, self.due.sequence(), filter).await?;
+        let next =
+            raw::next(&self.connection, &self.input.stream, self.due.sequence(), filter).await?;
         let Some(first) = next else {
             self.raw_until = None;
             return Ok(None);
@@ -170,7 +171,8 @@ impl Feed {
         let mut found = vec![first];
         if from <= to {
             found.extend(
-                raw::range(&self.connection, &self.input.stream, (from, to), |message| message).await?,
+                raw::range(&self.connection, &self.input.stream, (from, to), |message| message)
+                    .await?,
             );
         }
         // Only now is it certain that they are of the stream that was recovered.

@@ -3,7 +3,7 @@
 //! In reading order: [`connect`] (a connection and what happens to it), [`api`] (one JetStream request),
 //! [`setup`] (streams, consumer, permissions), [`raw`] (messages read one by one, whatever their bytes),
 //! [`pull`] (a consumer's deliveries without a hole), [`feed`] (actions, in order), [`tail`] (the ledger's
-//! entries, in order), [`ledger`] (appends and their answers), [`lease`] (who may lead).
+//! entries, in order), [`walk`] (a stream's messages from here to there), [`ledger`] (appends and their answers), [`lease`] (who may lead).
 
 pub mod api;
 pub mod connect;
@@ -16,3 +16,4 @@ pub mod raw;
 pub mod service;
 pub mod setup;
 pub mod tail;
+pub mod walk;

@@ -19,9 +19,11 @@ impl Place {
     /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<stream seq>.<delivery>.<time>.<pending>`.
     pub(super) fn read(reply: &str) -> Option<Self> {
         let rest = reply.strip_prefix("$JS.ACK.")?;
-        let tokens = rest.split('.').count();
-        let mut parts = rest.split('.').skip(if tokens >= 9 { 5 } else { 3 });
-        let mut number = || parts.next()?.parse().ok();
+        // By bytes: one for every message, and a search for a `char` is made for longer texts than its tokens.
+        let tokens = rest.as_bytes().split(|byte| *byte == b'.');
+        let count = tokens.clone().count();
+        let mut parts = tokens.skip(if count >= 9 { 5 } else { 3 });
+        let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse().ok();
         Some(Self {
             sequence: number()?,
             delivery: number()?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_nats::{Message, Subscriber};
 use futures::{FutureExt, StreamExt};
 use serde_json::json;
+use tokio::task::coop::unconstrained;
 use tokio::time::timeout;
 
 use super::api::ApiError;
@@ -110,7 +111,9 @@ impl Pull {
 
     /// The next delivery, if it is here already.
     pub(super) fn at_hand(&mut self) -> Result<Option<(Message, Place)>, Broken> {
-        while let Some(message) = self.messages.next().now_or_never() {
+        // Without tokio's budget, by which there would seem to be no more after every 128 messages; whoever
+        // reads ends after a batch of their own.
+        while let Some(message) = unconstrained(self.messages.next()).now_or_never() {
             let message = message.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
             if let Some(Brought::Delivery(delivery)) = self.take(message)? {
                 return Ok(Some(*delivery));

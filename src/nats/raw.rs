@@ -111,10 +111,10 @@ pub(super) fn plain_headers(message: &async_nats::Message) -> Option<Headers> {
     };
     let around = message.subject.len() + message.reply.as_ref().map_or(0, |r| r.len());
     let block = message.length.checked_sub(around + message.payload.len())?;
-    let pairs = headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.to_string(), value.to_string()))
-    });
-    Headers::from_library(pairs.collect(), block)
+    let pairs = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(move |value| (name.as_ref(), value.as_str())));
+    Headers::from_library(pairs, block)
 }
 
 /// How many requests for single messages are under way at once.

@@ -42,7 +42,8 @@ impl Lookups {
         let about = HashMap::from([
             (
                 "description".to_owned(),
-                "What is known of a key; wait_ms (0 to 60000) waits for the run's result".to_owned(),
+                "What is known of a key; wait_ms (0 to 60000) waits for the run's result"
+                    .to_owned(),
             ),
             ("request".to_owned(), r#"{"key":"K","scope":[],"wait_ms":0}"#.to_owned()),
         ]);

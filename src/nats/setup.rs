@@ -53,6 +53,10 @@ pub struct StreamState {
     pub first_seq: u64,
     /// Last sequence that ever was.
     pub last_seq: u64,
+    /// How many messages it holds.
+    pub messages: u64,
+    /// How many bytes they take, all in all.
+    pub bytes: u64,
 }
 
 impl StreamInfo {
@@ -150,9 +154,11 @@ pub async fn reports(connection: &Connection, config: &Config) -> Result<StreamI
     let reports = config.reports();
     let info = ensure(connection, config, &reports.stream, || reports_config(config)).await?;
     let mut unfit = Vec::new();
-    if !info.is_work_queue() {
-        let found = info.text("retention");
-        unfit.push(format!("retention is {found:?}, needed: \"workqueue\""));
+    for (field, needed) in [("storage", "file"), ("retention", "workqueue")] {
+        let found = info.text(field);
+        if found != needed {
+            unfit.push(format!("{field} is {found:?}, needed: {needed:?}"));
+        }
     }
     let (mut found, mut wanted) = (info.subjects(), reports.subjects.clone());
     found.sort();
@@ -376,7 +382,14 @@ const NOT_THE_EXPECTED_STREAM: u64 = 10_060;
 
 /// Whether the worker may append every kind of entry, by appends that can't be stored.
 pub async fn may_append(connection: &Connection, name: &str) -> Result<(), ApiError> {
-    for kind in ["accepted.probe", "rejected.probe", "completed.probe", "released.probe", "judged", "leading"] {
+    for kind in [
+        "accepted.probe",
+        "rejected.probe",
+        "completed.probe",
+        "released.probe",
+        "judged",
+        "leading",
+    ] {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Stream", "oncegate-probe-writes-nothing");
         let subject = format!("{name}.{kind}");

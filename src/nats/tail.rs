@@ -1,7 +1,7 @@
-//! The ledger's entries in order and without payloads, at the speed of a consumer: for a long tail, and
-//! for a standby that follows.
+//! A stream's messages in order, at the speed of a consumer: the ledger's entries without payloads, for a
+//! long tail and for a standby that follows; or whole, for whoever reads a stream from end to end.
 //!
-//! What somebody else put into the ledger may break the client library. Then the tail ends, and the
+//! What somebody else put into the stream may break the client library. Then the tail ends, and the
 //! reader passes the place with [`super::raw`].
 
 use bytes::Bytes;
@@ -11,58 +11,112 @@ use super::connect::Connection;
 use super::place::Place;
 use super::pull::{Broken, Brought, Pull, broken};
 use super::raw::{self, RawMessage};
+use super::setup;
 use crate::config::Config;
 
-/// Entries handed over at once.
-const CHUNK_ENTRIES_MAX: usize = 4096;
+/// Messages handed over at once: half of a pull, so that before the next is asked for there is always one that
+/// the server still has to fill.
+const CHUNK_ENTRIES_MAX: usize = 1024;
+/// Where entries are smaller than this on average, they come with their payloads: to leave those out, the
+/// server writes every message anew, which takes it longer, and adds a header that says how large it was.
+const ENTRY_BYTES_SMALL: u64 = 1024;
+/// And so many bytes of payload.
+const CHUNK_BYTES_MAX: usize = 4 << 20;
 /// The server removes the consumer when nobody pulled for so long.
 const INACTIVE_SECONDS: u64 = 30;
 
-/// Some entries, in order.
+/// Some messages, in order.
 #[derive(Debug, Default)]
 pub struct Chunk {
-    /// At least one. Payloads of `leading` entries only.
+    /// At least one.
     pub entries: Vec<RawMessage>,
-    /// How many the ledger held behind them.
+    /// How many the stream held behind them.
     pub behind: u64,
+}
+
+/// Whose payloads are read.
+enum Payloads {
+    All,
+    /// Of messages on this subject only.
+    On(String),
 }
 
 /// See the module.
 pub struct Tail {
     connection: Connection,
-    ledger: String,
-    leading: String,
+    stream: String,
+    payloads: Payloads,
     pull: Pull,
 }
 
 impl Tail {
-    /// From the entry at `from` on, over a connection of its own.
+    /// The ledger from the entry at `from` on, over a connection of its own. Payloads of `leading` entries
+    /// only.
     pub async fn open(config: &Config, from: u64) -> Result<Self, Broken> {
+        let payloads = Payloads::On(format!("{}.leading", config.name));
+        Self::begin(config, (&config.ledger_stream(), &[]), from, payloads).await
+    }
+
+    /// Any limits stream from the message at `from` on, over a connection of its own; where `subjects` are
+    /// named, only what they take.
+    pub async fn open_whole(
+        config: &Config,
+        (stream, subjects): (&str, &[String]),
+        from: u64,
+    ) -> Result<Self, Broken> {
+        Self::begin(config, (stream, subjects), from, Payloads::All).await
+    }
+
+    async fn begin(
+        config: &Config,
+        (stream, subjects): (&str, &[String]),
+        from: u64,
+        payloads: Payloads,
+    ) -> Result<Self, Broken> {
         let connection = Connection::open(&config.nats, "tail").await;
         let connection = connection.map_err(|error| broken("disconnected", error))?;
         let breaks = connection.breaks();
-        let ledger = config.ledger_stream();
-        let consumer = make_consumer(&connection, &config.name, &ledger, from).await?;
-        let pull = Pull::open(&connection, &ledger, &consumer, breaks).await?;
-        Ok(Self { connection, ledger, leading: format!("{}.leading", config.name), pull })
+        let headers_only = match payloads {
+            Payloads::All => false,
+            Payloads::On(_) => !is_small(&connection, stream).await?,
+        };
+        let wanted = json!({
+            "deliver_policy": "by_start_sequence", "opt_start_seq": from,
+            "filter_subjects": subjects, "ack_policy": "none", "max_deliver": 1,
+            "replay_policy": "instant", "headers_only": headers_only,
+            "inactive_threshold": INACTIVE_SECONDS * 1_000_000_000, "mem_storage": true,
+            "num_replicas": 1, "description": "Reads a stream in order",
+        });
+        let consumer = make_consumer(&connection, &config.name, stream, wanted).await?;
+        let pull = Pull::open(&connection, stream, &consumer, breaks).await?;
+        Ok(Self { connection, stream: stream.to_owned(), payloads, pull })
     }
 
-    /// The next entries; waits until there are some.
+    /// The next messages; waits until there are some.
     pub async fn next(&mut self) -> Result<Chunk, Broken> {
-        let mut chunk = Chunk::default();
-        let mut delivery = loop {
-            if let Brought::Delivery(delivery) = self.pull.next().await? {
-                break Some(*delivery);
+        loop {
+            if let Some(chunk) = self.next_or_idle().await? {
+                return Ok(chunk);
             }
+        }
+    }
+
+    /// The next messages; `None` when the server says that it has none to bring.
+    pub async fn next_or_idle(&mut self) -> Result<Option<Chunk>, Broken> {
+        let mut delivery = match self.pull.next().await? {
+            Brought::Delivery(delivery) => Some(*delivery),
+            Brought::Idle { .. } => return Ok(None),
         };
+        let (mut chunk, mut bytes) = (Chunk::default(), 0);
         while let Some((message, place)) = delivery {
             chunk.behind = place.pending;
             let entry = self.entry(message, place).await?;
+            bytes += entry.payload.len();
             chunk.entries.push(entry);
-            let full = chunk.entries.len() >= CHUNK_ENTRIES_MAX;
+            let full = chunk.entries.len() >= CHUNK_ENTRIES_MAX || bytes >= CHUNK_BYTES_MAX;
             delivery = if full { None } else { self.pull.at_hand()? };
         }
-        Ok(chunk)
+        Ok(Some(chunk))
     }
 
     async fn entry(
@@ -71,36 +125,45 @@ impl Tail {
         place: Place,
     ) -> Result<RawMessage, Broken> {
         let Place { sequence, time_ns, .. } = place;
-        let headers = raw::plain_headers(&message);
-        let Some(headers) = headers.filter(|_| message.subject.as_str() != self.leading) else {
-            let whole = raw::get(&self.connection, &self.ledger, sequence).await?;
-            let gone = || broken("hole", format!("ledger entry {sequence} is gone"));
-            return whole.ok_or_else(gone);
-        };
         let subject = message.subject.to_string();
-        Ok(RawMessage { sequence, time_ns, subject, headers: Ok(headers), payload: Bytes::new() })
+        let payload = match &self.payloads {
+            Payloads::All => Some(message.payload.clone()),
+            Payloads::On(whole) => (*whole != subject).then(Bytes::new),
+        };
+        match (raw::plain_headers(&message), payload) {
+            (Some(headers), Some(payload)) => {
+                Ok(RawMessage { sequence, time_ns, subject, headers: Ok(headers), payload })
+            }
+            _ => {
+                let whole = raw::get(&self.connection, &self.stream, sequence).await?;
+                let gone = || broken("hole", format!("{} {sequence} is gone", self.stream));
+                whole.ok_or_else(gone)
+            }
+        }
     }
+}
+
+/// Whether its messages are small, on average.
+async fn is_small(connection: &Connection, stream: &str) -> Result<bool, Broken> {
+    let state = setup::stream_info(connection, stream).await?.map(|info| info.state);
+    Ok(state.is_some_and(|s| s.bytes < s.messages.saturating_mul(ENTRY_BYTES_SMALL)))
 }
 
 /// An ephemeral one, with a name: an unnamed one needs a wider permission.
 async fn make_consumer(
     connection: &Connection,
     name: &str,
-    ledger: &str,
-    from: u64,
+    stream: &str,
+    mut wanted: Value,
 ) -> Result<String, Broken> {
     let inbox = connection.client.new_inbox();
     let unique = inbox.rsplit('.').next().unwrap_or_default();
     let consumer = format!("{name}-tail-{unique}");
-    let wanted = json!({
-        "name": consumer, "deliver_policy": "by_start_sequence", "opt_start_seq": from,
-        "ack_policy": "none", "max_deliver": 1, "replay_policy": "instant", "headers_only": true,
-        "inactive_threshold": INACTIVE_SECONDS * 1_000_000_000, "mem_storage": true,
-        "num_replicas": 1,
-        "description": "Follows the ledger for a key table",
-    });
-    let body = json!({ "stream_name": ledger, "config": wanted, "action": "create" });
-    let call = format!("CONSUMER.CREATE.{ledger}.{consumer}");
+    if let Some(wanted) = wanted.as_object_mut() {
+        wanted.insert("name".to_owned(), consumer.as_str().into());
+    }
+    let body = json!({ "stream_name": stream, "config": wanted, "action": "create" });
+    let call = format!("CONSUMER.CREATE.{stream}.{consumer}");
     let _: Value = connection.call(&call, &body).await?;
     Ok(consumer)
 }

@@ -37,18 +37,14 @@ impl Home {
     pub(super) fn take(path: &Path) -> Result<Self, TableError> {
         fs::create_dir_all(path)
             .map_err(|source| TableError::io(path, "making the directory", source))?;
-        let at = path.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&at);
-        let lock = lock.map_err(|source| TableError::io(&at, "opening the lock", source))?;
-        match lock.try_lock() {
-            Ok(()) => {
-                let home = Self { path: path.to_owned(), _lock: lock };
-                home.finish_replacing()?;
-                Ok(home)
-            }
-            Err(TryLockError::WouldBlock) => Err(TableError::InUse { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(TableError::io(&at, "locking", source)),
-        }
+        let failed = |source| TableError::io(&path.join(LOCK), "locking", source);
+        let path = path.to_owned();
+        let Some(lock) = lock(&path).map_err(failed)? else {
+            return Err(TableError::InUse { path });
+        };
+        let home = Self { path, _lock: lock };
+        home.finish_replacing()?;
+        Ok(home)
     }
 
     /// Where RocksDB's files are.
@@ -132,6 +128,17 @@ impl Home {
             }
         }
         Err(io::Error::other("there is no name left to keep the old one under"))
+    }
+}
+
+/// Locks a directory until the file is dropped; `None` where another process has it.
+pub(super) fn lock(directory: &Path) -> io::Result<Option<File>> {
+    let at = directory.join(LOCK);
+    let lock = File::options().create(true).truncate(false).write(true).open(at)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 

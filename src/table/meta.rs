@@ -62,24 +62,24 @@ impl<'a> Meta<'a> {
         written.map_err(|source| TableError::rocks(self.path, "writing a new table", source))
     }
 
-    /// Refuses a format that this version does not know, then another gate's table.
+    /// Refuses a later format, another gate's table, an earlier format: in this order. A later one may keep
+    /// the name elsewhere; an earlier one is told only to the gate that may replace it.
     pub(super) fn check(&self, wanted: &str) -> Result<(), TableError> {
         let path = self.path.to_owned();
         let found = u32::from_le_bytes(self.number(FORMAT_NAME, &self.required(FORMAT_NAME)?)?);
-        match found {
-            FORMAT => {}
-            0 => return Err(TableError::damaged(self.path, "its format is 0")),
-            1..FORMAT => return Err(TableError::OlderFormat { path, found, known: FORMAT }),
-            _ => {
-                return Err(TableError::NewerFormat { path, found, known: FORMAT });
-            }
+        if found > FORMAT {
+            return Err(TableError::NewerFormat { path, found, known: FORMAT });
         }
-        let found = self.required(GATE)?;
-        if found != wanted.as_bytes() {
-            let found = String::from_utf8_lossy(&found).into_owned();
+        let gate = self.required(GATE)?;
+        if gate != wanted.as_bytes() {
+            let found = String::from_utf8_lossy(&gate).into_owned();
             return Err(TableError::OtherGate { path, found, wanted: wanted.to_owned() });
         }
-        Ok(())
+        match found {
+            FORMAT => Ok(()),
+            0 => Err(TableError::damaged(self.path, "its format is 0")),
+            _ => Err(TableError::OlderFormat { path, found, known: FORMAT }),
+        }
     }
 
     /// The positions of the last commit.

@@ -88,8 +88,8 @@ pub enum TableError {
     /// What is there is not what was written.
     #[error(
         "the key table in {path} is damaged ({what}). Nothing in it was replaced: a table that lacks keys would \
-         forward actions a second time. Check the disk. Then `oncegate rebuild` makes a new table from the \
-         ledger and keeps this one aside; or move this one away and fill the directory from a backup with \
+         forward actions a second time. Check the disk. Then `oncegate rebuild --accept-ledger` makes a new \
+         table from the ledger, asks, and keeps this one aside; or move this one away and fill the directory from a backup with \
          `oncegate restore DIR`"
     )]
     Damaged {
@@ -101,7 +101,7 @@ pub enum TableError {
     /// An oncegate before the first release wrote it.
     #[error(
         "the key table in {path} has format {found}, this oncegate reads format {known}. Nothing was changed: \
-         `oncegate rebuild` makes a new table from the ledger, and keeps this one aside"
+         `oncegate rebuild --accept-ledger` makes a new table from the ledger, asks, and keeps this one aside"
     )]
     OlderFormat {
         /// Directory of the table.
@@ -141,8 +141,8 @@ pub enum TableError {
     #[error(
         "the key table at {path}: {doing} failed: {cause}. If the disk is full, make room; else check \
          permissions and the disk. Then start again: what the table lacks is read from the ledger. If it can't \
-         be opened then, `oncegate rebuild` makes a new one from the ledger, and `oncegate restore DIR` one \
-         from a backup"
+         be opened then, `oncegate rebuild --accept-ledger` makes a new one from the ledger, and `oncegate \
+         restore DIR` one from a backup"
     )]
     Storage {
         /// Directory of the table.

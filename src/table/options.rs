@@ -93,12 +93,20 @@ fn background_jobs() -> i32 {
     available_parallelism().map_or(3, |cores| cores.get().clamp(3, 4) as i32)
 }
 
-/// The same for a table that is only written, front to back, and read by nobody until it is flushed:
-/// [`filling`] for its keys.
-pub(super) fn filling_database() -> Result<Options, rocksdb::Error> {
+/// How a table is filled from the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filling {
+    /// It is only written, front to back, and read by nobody until it is flushed.
+    Written,
+    /// Keys are looked up on the way: the ledger holds results of runs.
+    WrittenAndRead,
+}
+
+/// The same for a table that is filled.
+pub(super) fn filling_database(filling: Filling) -> Result<Options, rocksdb::Error> {
     let mut options = database(Logs::Chained)?;
     // A memtable that is a plain list takes one writer.
-    options.set_allow_concurrent_memtable_write(false);
+    options.set_allow_concurrent_memtable_write(filling == Filling::WrittenAndRead);
     Ok(options)
 }
 
@@ -108,8 +116,13 @@ pub(super) fn families(watermark: &Watermark, others: &[String]) -> Vec<ColumnFa
 }
 
 /// Every family of a table that is being filled.
-pub(super) fn filling_families() -> Vec<ColumnFamilyDescriptor> {
-    families_with(filling(keys(&Watermark::default())), &[])
+pub(super) fn filling_families(filling: Filling) -> Vec<ColumnFamilyDescriptor> {
+    let keys = keys(&Watermark::default());
+    let keys = match filling {
+        Filling::Written => as_list(keys),
+        Filling::WrittenAndRead => keys,
+    };
+    families_with(keys, &[])
 }
 
 fn families_with(keys: Options, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
@@ -150,8 +163,8 @@ pub(super) fn keys(watermark: &Watermark) -> Options {
 }
 
 /// Keys are put into a list and sorted when it is flushed: a third of the work of keeping them sorted all
-/// the time.
-fn filling(mut options: Options) -> Options {
+/// the time. But each look-up would copy and sort the list.
+fn as_list(mut options: Options) -> Options {
     options.set_memtable_factory(MemtableFactory::Vector);
     options.set_memtable_whole_key_filtering(false);
     options.set_memtable_prefix_bloom_ratio(0.0);

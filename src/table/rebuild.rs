@@ -9,6 +9,7 @@ use rocksdb::properties::ESTIMATE_NUM_KEYS;
 use super::home::Home;
 use super::look::Looked;
 use super::meta::family;
+pub use super::options::Filling;
 use super::options::KEYS;
 use super::rocks::RocksTable;
 use super::{KeyTable, TableError};
@@ -34,7 +35,11 @@ pub enum Old {
 ///
 /// Refuses, and changes nothing, what nobody should replace by mistake: a table in use, of another gate,
 /// or of a newer format.
-pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableError> {
+pub fn begin(
+    path: &Path,
+    gate_name: &str,
+    filling: Filling,
+) -> Result<(Old, RocksTable), TableError> {
     let home = Home::take(path)?;
     let looked = match home.has_db() {
         Ok(false) => Ok(None),
@@ -51,7 +56,7 @@ pub fn begin(path: &Path, gate_name: &str) -> Result<(Old, RocksTable), TableErr
         ) => Old::Unreadable(error),
         Err(error) => return Err(error),
     };
-    Ok((old, RocksTable::beside(home, gate_name)?))
+    Ok((old, RocksTable::beside(home, gate_name, filling)?))
 }
 
 /// Puts the new table in the old one's place; where the old one is kept, if there was one.

@@ -15,7 +15,7 @@ use super::expiry::{Watermark, rewrite_is_due};
 use super::home::{Home, bytes_in};
 use super::look::Looked;
 use super::meta::{Meta, family};
-use super::options::{self, KEYS, Logs, META};
+use super::options::{self, Filling, KEYS, Logs, META};
 use super::{KeyTable, TableError, TableStats};
 use crate::gate::cursor::Cursors;
 use crate::gate::engine::Commit;
@@ -102,16 +102,19 @@ impl RocksTable {
     }
 
     /// A fresh table beside the one that is in the directory of `home`, to take its place with
-    /// [`RocksTable::replace`]. It writes no log, since what is not finished is thrown away, and is made for
-    /// filling: look-ups are slow until it is flushed.
-    pub(super) fn beside(home: Home, gate_name: &str) -> Result<Self, TableError> {
+    /// [`RocksTable::replace`]. It writes no log, since what is not finished is thrown away.
+    pub(super) fn beside(
+        home: Home,
+        gate_name: &str,
+        filling: Filling,
+    ) -> Result<Self, TableError> {
         let place = home.new_db()?;
         make(&home, &place, gate_name)?;
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
         let failed = |source| TableError::rocks(&home.path, "opening", source);
-        let database = options::filling_database().map_err(failed)?;
-        let families = options::filling_families();
+        let database = options::filling_database(filling).map_err(failed)?;
+        let families = options::filling_families(filling);
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
         Ok(Self::of(home, place, database, db, Watermark::default(), writing))
     }
@@ -119,10 +122,13 @@ impl RocksTable {
     /// Puts everything on disk, and in the place of the table that was there, which is kept aside: where
     /// that is now, if there was one.
     pub(super) fn replace(self) -> Result<Option<PathBuf>, TableError> {
-        self.flush()?;
+        let flushed = self.flush();
         let Self { db, home, place, .. } = self;
         drop(db);
-        home.replace(&place)
+        flushed.and_then(|()| home.replace(&place)).inspect_err(|_| {
+            // What can't be thrown away now is at the next opening; the first error is the one to tell.
+            home.new_db().ok();
+        })
     }
 
     /// Throws away a table that was made [`RocksTable::beside`] another.

@@ -68,6 +68,16 @@ impl Answering {
     /// These are settled.
     pub(super) fn tell(&self, decided: Vec<Decided>, answered: &[ActionKey]) {
         self.waiting.tell(answered);
+        self.send(decided);
+    }
+
+    /// These were settled by a recovery, and what else the ledger held is in the table too.
+    pub(super) fn recovered(&self, settled: Vec<Decided>) {
+        self.waiting.tell_all();
+        self.send(settled);
+    }
+
+    fn send(&self, decided: Vec<Decided>) {
         let receipts: Vec<_> =
             decided.into_iter().filter_map(|decided| decided.receipt).map(|one| *one).collect();
         if receipts.is_empty() {

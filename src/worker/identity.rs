@@ -17,7 +17,7 @@ pub async fn ledger_end(
     cursors: Cursors,
 ) -> anyhow::Result<u64> {
     let ledger = config.ledger_stream();
-    let window_ns = config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
+    let window_ns = config.retention.window_ns();
     let (mut recovery, mut ask) = Recovery::new(&config.name, [], cursors, window_ns);
     let mut end = 0;
     loop {
@@ -32,10 +32,9 @@ pub async fn ledger_end(
             Ask::LedgerEntry(at) => {
                 Answer::LedgerEntry(raw::get(connection, &ledger, at).await?.map(entry))
             }
-            Ask::LedgerTail { .. }
-            | Ask::Records(_)
-            | Ask::InputState(_)
-            | Ask::InputFrom(..) => return Ok(end),
+            Ask::LedgerTail { .. } | Ask::Records(_) | Ask::InputState(_) | Ask::InputFrom(..) => {
+                return Ok(end);
+            }
         };
         match recovery.next(answer)? {
             Step::Ask(next) => ask = next,

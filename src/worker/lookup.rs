@@ -58,9 +58,7 @@ impl Lookup {
     fn wanted(&self, request: &[u8]) -> Result<(ActionKey, Duration), Refused> {
         let bad = |why: String| Refused { code: 400, why };
         let wanted: Wanted = serde_json::from_slice(request).map_err(|error| {
-            bad(format!(
-                r#"the request is not {{"key":"K","scope":[],"wait_ms":0}}: {error}"#
-            ))
+            bad(format!(r#"the request is not {{"key":"K","scope":[],"wait_ms":0}}: {error}"#))
         })?;
         let Wanted { key, scope, wait_ms } = wanted;
         let bytes_max = self.config.key.max_bytes;
@@ -100,7 +98,8 @@ impl Lookup {
 
     fn known(&self, key: &ActionKey) -> Result<Known, Refused> {
         let found = tokio::task::block_in_place(|| self.live(key));
-        let found = found.map_err(|error| Refused { code: 500, why: one_line(&error.to_string()) })?;
+        let found =
+            found.map_err(|error| Refused { code: 500, why: one_line(&error.to_string()) })?;
         found.ok_or_else(|| Refused {
             code: 404,
             why: "the key is not known: it never was, is expired, or was given back".to_owned(),

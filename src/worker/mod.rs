@@ -4,13 +4,12 @@
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`committer`] (the table's thread), [`answering`], [`lookup`] and [`waiting`] (answers beside the loop),
-//! [`holding`] (the lease), [`housekeeping`] (expired keys), [`backup`] (copies of the table), [`control`] (what commands ask of a running worker), [`kill`] (where tests end
-//! it). Without the loop: [`rebuild`], [`identity`] (whether a table at rest fits the ledger). [`progress`]
-//! shows long reads.
+//! [`holding`] (the lease), [`housekeeping`] (expired keys), [`backup`] (copies of the table), [`control`] (what
+//! commands ask of a running worker), [`kill`] (where tests end it). Without the loop: [`rebuild`], [`identity`]
+//! (whether a table at rest fits the ledger).
 
 mod answering;
 mod backup;
-pub mod clock;
 mod committer;
 pub mod control;
 mod holding;
@@ -19,7 +18,6 @@ pub mod identity;
 mod input;
 pub mod kill;
 mod lookup;
-pub mod progress;
 mod pump;
 pub mod rebuild;
 mod recover;
@@ -35,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use backup::BackupMaker;
 
+use crate::clock;
 use crate::config::{Compare, Config, MissingKey};
 use crate::gate::rules::{RuleTexts, Rules};
 use crate::gate::source::rfc3339;

@@ -1,22 +1,23 @@
 //! A key table made anew from the ledger, without running the worker.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
 
-use super::progress::Progress;
 use super::recover::{Recovering, Watch};
 use super::{Backoff, Doubts, Trouble, clock, identity};
 use crate::config::Config;
 use crate::gate::cursor::Cursors;
-use crate::gate::engine::Unsettled;
 use crate::gate::engine::recovery::{Recovered, Refusal};
+use crate::gate::engine::{Commit, Unsettled};
 use crate::nats::connect::Connection;
-use crate::nats::setup;
-use crate::table::rebuild::{self, Old, OldTable};
-use crate::table::{KeyTable, RocksTable};
+use crate::nats::{raw, setup};
+use crate::progress::Progress;
+use crate::table::rebuild::{self, Filling, Old, OldTable};
+use crate::table::{KeyTable, RocksTable, TableError};
 
 /// A server that answers nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -32,10 +33,16 @@ pub struct Rebuilt {
     pub foreign: u64,
     /// Keys in it. An estimate.
     pub keys: u64,
-    /// The table in place can't be read: why.
-    pub unreadable: Option<String>,
-    /// The table in place is of another ledger, or of a longer one.
-    pub loss: Option<Loss>,
+    /// What somebody has to accept before it takes its place.
+    pub at_stake: Option<Stake>,
+}
+
+/// Why the new table may know less than the one in place.
+pub enum Stake {
+    /// The one in place can't be read, so nobody can tell: why.
+    Unknown(String),
+    /// The one in place is of another ledger, or of a longer one.
+    Known(Loss),
 }
 
 /// What the table in place knows, and the ledger does not.
@@ -44,18 +51,28 @@ pub struct Loss {
     pub refusal: Refusal,
     /// Ledger sequence that the table in place stands at.
     pub ledger_sequence: u64,
-    /// Up to where it has the input judged.
-    pub input_sequence: u64,
-    /// Its live keys that the ledger does not hold by the same action.
-    pub keys: u64,
-    /// The input deletes what is judged, so that nothing is judged again.
+    /// Inputs whose position goes back, in the order in which the gate first read them.
+    pub inputs: Vec<GoesBack>,
+    /// Its live keys that the ledger does not hold by the same action; `None` where some can't be read.
+    pub keys: Option<u64>,
+    /// The configured input deletes what is judged, so that only what it still holds is judged again.
     pub is_work_queue: bool,
+}
+
+/// An input that would be judged again.
+pub struct GoesBack {
+    /// Its stream.
+    pub stream: Arc<str>,
+    /// Up to where the table in place has it judged.
+    pub from: u64,
+    /// Up to where the new one has.
+    pub to: u64,
 }
 
 /// Makes the new table beside the one in place; nothing is changed yet.
 ///
-/// Where the table in place can be read and its ledger is not the one that is there: an error, unless
-/// `accept_ledger`.
+/// Where the new one may know less than the one in place (whose ledger is not the one that is there, or which
+/// can't be read, so that nobody can tell): an error, unless `accept_ledger`.
 pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Rebuilt> {
     let connection = Connection::open(&config.nats, "rebuild").await?;
     for (role, stream) in
@@ -71,10 +88,21 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
     let looking = Config { manage: false, ..config.clone() };
     let input = setup::input(&connection, &looking).await?;
     setup::ledger(&connection, &looking).await?;
-    let (old, table) = rebuild::begin(&config.table.path, &config.name)?;
+    setup::reports(&connection, config).await?;
+    let results = format!("{}.completed.>", config.name);
+    let filling = match raw::next(&connection, &config.ledger_stream(), 1, &results).await? {
+        Some(_) => Filling::WrittenAndRead,
+        None => Filling::Written,
+    };
+    let (old, table) = rebuild::begin(&config.table.path, &config.name, filling)?;
     let read = async {
         let disagreement = match &old {
             Old::Readable(old) => disagreement(config, &connection, old).await?,
+            Old::Unreadable(error) if !accept_ledger => anyhow::bail!(
+                "{error}. A table that can't be read can't tell whether this ledger still holds all that it \
+                 had applied, so it is not replaced unasked: with --accept-ledger this command says what is at \
+                 stake, and asks"
+            ),
             Old::Absent | Old::Unreadable(_) => None,
         };
         if let Some(refusal) = disagreement.as_ref().filter(|_| !accept_ledger) {
@@ -86,32 +114,38 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
         }
         let watch = Reading::default();
         let recovered = read_all(config, &connection, &table, &watch).await?;
-        let loss = match (&old, disagreement) {
+        keep_proof(&table, &recovered)?;
+        let at_stake = match (&old, disagreement) {
             (Old::Readable(old), Some(refusal)) => {
-                let input = (config.input.stream.as_str(), input.is_work_queue());
-                Some(tokio::task::block_in_place(|| loss(old, &table, refusal, input))?)
+                let is_work_queue = input.is_work_queue();
+                let loss = || loss(old, &table, refusal, is_work_queue);
+                Some(Stake::Known(tokio::task::block_in_place(loss)?))
             }
+            (Old::Unreadable(error), _) => Some(Stake::Unknown(error.to_string())),
             _ => None,
         };
-        Ok((recovered.cursors, watch.foreign.into_inner(), loss))
+        Ok((recovered.cursors, watch.foreign.into_inner(), at_stake))
     };
     match read.await {
-        Ok((cursors, foreign, loss)) => Ok(Rebuilt {
+        Ok((cursors, foreign, at_stake)) => Ok(Rebuilt {
             ledger_sequence: cursors.ledger.sequence,
             input_sequence: judged(&cursors, &config.input.stream),
             foreign,
             keys: table.stats().keys,
-            unreadable: match old {
-                Old::Unreadable(error) => Some(error.to_string()),
-                Old::Absent | Old::Readable(_) => None,
-            },
-            loss,
+            at_stake,
             table,
         }),
         Err(error) => {
-            rebuild::discard(table)?;
+            discard(table);
             Err(error)
         }
+    }
+}
+
+/// What can't be thrown away now is thrown away at the next opening, and is no reason to hide why it must be.
+fn discard(table: RocksTable) {
+    if let Err(error) = rebuild::discard(table) {
+        tracing::warn!(%error, "the unfinished table stays until the next opening");
     }
 }
 
@@ -122,8 +156,8 @@ impl Rebuilt {
     }
 
     /// Leaves everything as it was.
-    pub fn discard(self) -> anyhow::Result<()> {
-        Ok(rebuild::discard(self.table)?)
+    pub fn discard(self) {
+        discard(self.table);
     }
 }
 
@@ -156,6 +190,16 @@ async fn read_all(
     patiently(recover, at).await
 }
 
+/// That all which a trimmed ledger lost has expired is proved by the input's next action, which need not be there
+/// any more when the worker starts.
+fn keep_proof(table: &RocksTable, recovered: &Recovered) -> Result<(), TableError> {
+    let cursors = table.cursors()?;
+    if cursors.filling.is_none() || recovered.cursors.filling.is_some() {
+        return Ok(());
+    }
+    table.commit(&Commit { changes: Vec::new(), cursors: Cursors { filling: None, ..cursors } })
+}
+
 /// Tries until it is done, as long as `got_to` moves or the server has not been silent for long.
 async fn patiently<T, F: Future<Output = Result<T, Trouble>>>(
     mut work: impl FnMut() -> F,
@@ -184,18 +228,34 @@ fn loss(
     old: &OldTable,
     new: &RocksTable,
     refusal: Refusal,
-    (input, is_work_queue): (&str, bool),
+    is_work_queue: bool,
 ) -> anyhow::Result<Loss> {
     new.flush()?;
     let progress = Progress::of_command("comparing keys");
-    let keys = old.keys_unknown_to(new, |seen, of| progress.at(seen, of))?;
+    let keys = match old.keys_unknown_to(new, |seen, of| progress.at(seen, of)) {
+        // Damage behind positions that can be read must not keep it from being replaced.
+        Err(error @ TableError::Damaged { .. }) => {
+            tracing::warn!(%error, "its keys can't be compared");
+            None
+        }
+        counted => Some(counted?),
+    };
     Ok(Loss {
         refusal,
         ledger_sequence: old.cursors().ledger.sequence,
-        input_sequence: judged(old.cursors(), input),
+        inputs: going_back(old.cursors(), &new.cursors()?),
         keys,
         is_work_queue,
     })
+}
+
+fn going_back(old: &Cursors, new: &Cursors) -> Vec<GoesBack> {
+    let positions = old.inputs.iter().map(|input| GoesBack {
+        stream: input.stream.clone(),
+        from: input.sequence,
+        to: judged(new, &input.stream),
+    });
+    positions.filter(|input| input.to < input.from).collect()
 }
 
 fn judged(cursors: &Cursors, input: &str) -> u64 {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::progress::Progress;
 use super::{Trouble, Worker, kill};
 use crate::config::Config;
 use crate::gate::engine::Unsettled;
@@ -19,6 +18,7 @@ use crate::nats::pull::Broken;
 use crate::nats::raw::{self, RawMessage};
 use crate::nats::setup;
 use crate::nats::tail::Tail;
+use crate::progress::Progress;
 use crate::table::{KeyTable, TableError};
 
 /// Entries read one by one and applied at once.
@@ -73,7 +73,7 @@ impl Recovering<'_> {
     /// See [`Recovery`].
     pub(super) async fn run(&self, unsettled: &mut Unsettled) -> Result<Recovered, Trouble> {
         let cursors = self.table.cursors()?;
-        let window_ns = self.config.retention.window.as_nanos().try_into().unwrap_or(i64::MAX);
+        let window_ns = self.config.retention.window_ns();
         let inputs = [self.config.actions().stream, self.config.reports().stream];
         let (mut recovery, first) = Recovery::new(&self.config.name, inputs, cursors, window_ns);
         let mut reader = TailReader::default();
@@ -148,8 +148,7 @@ impl Recovering<'_> {
             match reader.next(self.config, from).await {
                 Ok(entries) => return Ok(entries),
                 Err(error) => {
-                    tracing::debug!(%error, from, "the tail is read one by one");
-                    *reader = TailReader { ahead: None, one_by_one_to: from + TAIL_CHUNK };
+                    reader.give_up(&error, from);
                 }
             }
         }
@@ -239,6 +238,7 @@ impl Worker {
 struct TailReader {
     ahead: Option<Ahead>,
     one_by_one_to: u64,
+    denied: bool,
 }
 
 /// A tail that is read ahead of what is applied.
@@ -248,6 +248,22 @@ struct Ahead {
 }
 
 impl TailReader {
+    fn give_up(&mut self, error: &Broken, from: u64) {
+        match error.denied && !self.denied {
+            // It is not mended by trying again, and takes many times as long.
+            true => tracing::warn!(
+                %error,
+                from,
+                "permissions keep the ledger from being read through a consumer: it is read one by one, \
+                 which is slow. Allow the consumer, as README says under Permissions"
+            ),
+            false => tracing::debug!(%error, from, "the tail is read one by one"),
+        }
+        self.denied |= error.denied;
+        self.ahead = None;
+        self.one_by_one_to = from + TAIL_CHUNK;
+    }
+
     async fn next(&mut self, config: &Config, from: u64) -> Result<Vec<LedgerMessage>, Broken> {
         let ahead = match &mut self.ahead {
             Some(ahead) => ahead,

@@ -8,9 +8,9 @@ use super::holding::{self, Holding, Taken};
 use super::kill::{self, Place, Step};
 use super::pump::{End, Pump};
 use super::{Backoff, Doubts, Trouble, Worker, clock};
-use crate::gate::engine::{InputKind, Unsettled};
 use crate::gate::engine::lead::{self, Beginning, Leader};
 use crate::gate::engine::recovery::{Recovered, Refusal};
+use crate::gate::engine::{InputKind, Unsettled};
 use crate::gate::entry::{self, Entry, Leading, Limits, Unread};
 use crate::gate::rules::RuleTexts;
 use crate::http::Status;
@@ -159,7 +159,7 @@ impl Worker {
         };
         let settled = memory.unsettled.take_settled(judged);
         self.count(&settled);
-        answering.tell(settled, &[]);
+        answering.recovered(settled);
         let goes_on = led_since.is_some() && lead::in_force(&recovered.cursors, &self.leader());
         if !goes_on || recovered.inputs.iter().any(|input| input.is_new) {
             let around = kill::around(Step::CheckKeyRules);

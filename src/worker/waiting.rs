@@ -39,6 +39,11 @@ impl Waiting {
         }
     }
 
+    /// Any key may have changed.
+    pub(super) fn tell_all(&self) {
+        self.by_key().values().for_each(|(_, told)| told.notify_waiters());
+    }
+
     fn by_key(&self) -> MutexGuard<'_, HashMap<ActionKey, (usize, Arc<Notify>)>> {
         // No change of it can be cut in half by a panic.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -8,7 +8,7 @@ use crate::support::model::Rules;
 use crate::support::server::Server;
 use crate::support::wait_until;
 use crate::support::world::World;
-use crate::{BACKUPS, back_up, backups, json, lose_table, restore};
+use crate::{BACKUPS, back_up, backups, json, lose_table, restore, with_a_backup};
 
 /// Stops the worker in the middle of its next backup, whose number is told. It is quick: not every try
 /// comes in time.
@@ -126,4 +126,31 @@ fn a_full_disk_under_the_backups() {
     let whole = json(&world.gate, &["backup", &seen, "--verify"]);
     assert!(made > 0 && whole.len() as u64 == made, "{made}: {whole:#?}");
     assert!(whole.iter().all(|backup| backup["state"] == "whole"), "{whole:#?}");
+}
+
+/// A restore that is killed leaves no table, and the next one makes it.
+#[test]
+fn a_restore_that_is_killed_leaves_no_table() {
+    let mut world = with_a_backup();
+    let table = world.gate.table();
+    let (unfinished, whole) = (table.join("db.new"), table.join("db"));
+    // One that is done before it is killed shows nothing, and is done again.
+    wait_until("a restore to be killed between its beginning and its end", || {
+        if whole.exists() {
+            lose_table(&world.gate);
+        }
+        let mut child =
+            world.gate.command(&["restore", BACKUPS]).stdout(Stdio::null()).spawn().unwrap();
+        while !unfinished.exists() && !whole.exists() && child.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        unfinished.exists() && !whole.exists()
+    });
+    assert_eq!(restore(&world.gate)["id"], 1);
+    assert!(!unfinished.exists());
+    world.gate.start();
+    world.act("later", "{}");
+    world.check();
 }

@@ -76,22 +76,37 @@ fn a_backup_of_another_gate() {
     online.says(&words);
 }
 
-/// Backup 2, of a table whose format is that of a later version.
-fn back_up_newer_format(gate: &Gate) {
+/// Backup 2, of a table of another format.
+fn back_up_of_format(gate: &Gate, format: u32) {
     let options = rocksdb::Options::default();
     let db = gate.table().join("db");
     let db = rocksdb::DB::open_cf(&options, db, ["keys", "meta"]).unwrap();
-    db.put_cf(db.cf_handle("meta").unwrap(), "format", 77_u32.to_le_bytes()).unwrap();
+    db.put_cf(db.cf_handle("meta").unwrap(), "format", format.to_le_bytes()).unwrap();
     let options = BackupEngineOptions::new(backups(gate)).unwrap();
     let mut engine = BackupEngine::open(&options, &rocksdb::Env::new().unwrap()).unwrap();
     engine.create_new_backup_flush(&db, true).unwrap();
+}
+
+/// What helps is said of the backup. Another gate's is another gate's first.
+#[test]
+fn a_backup_of_an_older_format() {
+    let mut world = with_a_backup();
+    restore(&world.gate);
+    back_up_of_format(&world.gate, 1);
+    world.gate.settings.set("name", "\"other\"");
+    world.gate.refuses(&["belongs to the gate", "oncegate", "other"]);
+    world.gate.settings.set("name", "\"oncegate\"");
+    world.gate.refuses(&["format 1", "reads format 2", "oncegate rebuild --accept-ledger"]);
+    lose_table(&world.gate);
+    let words = ["backup 2", "format 1", "reads format 2", "--id", "Nothing was changed"];
+    refused(&world.gate, &["restore", BACKUPS], &words);
 }
 
 #[test]
 fn a_backup_of_a_newer_format() {
     let mut world = with_a_backup();
     restore(&world.gate);
-    back_up_newer_format(&world.gate);
+    back_up_of_format(&world.gate, 77);
     lose_table(&world.gate);
     refused(&world.gate, &["restore", BACKUPS], &["format 77", "formats up to 2"]);
     let mark = backups(&world.gate).join("oncegate.json");

@@ -130,10 +130,13 @@ fn report(seed: u64, rounds: u64, took: Duration, total: &Tally) {
     let seconds = took.as_secs();
     let Tally { faults, worker_kills, server_kills, actions, retried, entries, .. } = total;
     let Tally { accepted, duplicates, rejected, .. } = total;
+    let Tally { reports, completed, released, repeated, rejected_reports, .. } = total;
     let named: Vec<String> = faults.iter().map(|(name, count)| format!("{name} {count}")).collect();
     let text = format!(
         "seed {seed}: {seconds} s, {rounds} rounds, {actions} actions ({retried} published again), \
          {entries} ledger entries: {accepted} accepted, {duplicates} duplicates, {rejected} rejected; \
+         {reports} reports: {completed} completed, {released} released, {repeated} repeated, \
+         {rejected_reports} rejected; \
          {worker_kills} worker kills, {server_kills} server kills; faults: {}; lost 0, doubled 0\n",
         named.join(", ")
     );
@@ -142,6 +145,8 @@ fn report(seed: u64, rounds: u64, took: Duration, total: &Tally) {
         let json = json!({
             "seed": seed, "seconds": seconds, "rounds": rounds, "actions": actions, "retried": retried,
             "entries": entries, "accepted": accepted, "duplicates": duplicates, "rejected": rejected,
+            "reports": reports, "completed": completed, "released": released, "repeated": repeated,
+            "rejected_reports": rejected_reports,
             "worker_kills": worker_kills, "server_kills": server_kills, "faults": faults,
             "lost": 0, "doubled": 0,
         });

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::support::executor::Executor;
 use crate::support::gate::{Gate, Settings};
 use crate::support::load::{self, Dice};
+use crate::support::model::reports::Outcome;
 use crate::support::model::{Rules, Verdict};
 use crate::support::proxy::Proxy;
 use crate::support::publisher::Publisher;
@@ -42,6 +44,11 @@ pub struct Tally {
     pub accepted: u64,
     pub duplicates: u64,
     pub rejected: u64,
+    pub reports: u64,
+    pub completed: u64,
+    pub released: u64,
+    pub repeated: u64,
+    pub rejected_reports: u64,
 }
 
 pub struct Stage<S: Site> {
@@ -50,6 +57,7 @@ pub struct Stage<S: Site> {
     pub dice: Dice,
     pub tally: Tally,
     publisher: Publisher,
+    executor: Executor,
     work_queue: bool,
     seed: u64,
     loads: u64,
@@ -66,6 +74,7 @@ impl<S: Site> Stage<S> {
         let workers = (0..2).map(|_| Worker::behind_proxies(&world.gate, &ports)).collect();
         let mut stage = Self {
             publisher: Publisher::start(ports, seed),
+            executor: Executor::new(seed),
             world,
             workers,
             dice: Dice::new(seed),
@@ -79,10 +88,11 @@ impl<S: Site> Stage<S> {
         stage
     }
 
-    /// Some more actions are published, and while the workers are at it, or sometimes when they have
-    /// nothing to do, the fault comes.
+    /// Some more actions and reports are published, and while the workers are at it, or sometimes when they
+    /// have nothing to do, the fault comes.
     pub fn step(&mut self, fault: &Fault<S>) {
         self.publish();
+        self.report();
         if self.dice.roll(4) == 0 {
             self.settle();
         }
@@ -103,6 +113,13 @@ impl<S: Site> Stage<S> {
         self.publish_these(messages);
     }
 
+    /// Some reports, most of them on runs that the ledger holds.
+    fn report(&mut self) {
+        let (ledger, count) = (self.world.ledger(), 10 + self.dice.roll(50));
+        let reports = self.executor.reports(&mut self.world.client, &ledger, count as usize);
+        self.publish_unseen(reports);
+    }
+
     /// Orders these, and waits until a part of them is in the stream.
     pub fn publish_these(&mut self, messages: Vec<Outgoing>) {
         if self.work_queue {
@@ -119,7 +136,8 @@ impl<S: Site> Stage<S> {
         self.publisher.wait_for_all_but(0);
     }
 
-    /// On a work queue a message is gone when it is judged: there the test reads it first.
+    /// In a work queue, as that of the reports, a message is gone when it is judged: there the test reads it
+    /// first.
     fn publish_unseen(&mut self, messages: Vec<Outgoing>) {
         let running = |worker: &&mut Worker| worker.gate.is_started() && !worker.frozen;
         let mut held: Vec<_> = self.workers.iter_mut().filter(running).collect();
@@ -186,12 +204,12 @@ impl<S: Site> Stage<S> {
         self.publish();
         self.settle();
         let report = self.world.compare();
-        if self.work_queue {
-            let input = self.world.input.clone();
-            wait_until("the queue to be empty", || {
-                streams::info(&mut self.world.client, &input)["state"]["messages"] == 0
-            });
-        }
+        let mut queues = vec![self.world.reports_stream()];
+        queues.extend(self.work_queue.then(|| self.world.input.clone()));
+        wait_until("the queues to be empty", || {
+            let client = &mut self.world.client;
+            queues.iter().all(|queue| streams::info(client, queue)["state"]["messages"] == 0)
+        });
         let count = |fits: fn(Verdict) -> bool| report.count(fits) as u64;
         self.tally.actions = report.judged.len() as u64;
         self.tally.entries = report.entries.len() as u64;
@@ -199,6 +217,12 @@ impl<S: Site> Stage<S> {
         self.tally.accepted = count(|verdict| verdict == Verdict::Accepted);
         self.tally.duplicates = count(|verdict| verdict == Verdict::Duplicate);
         self.tally.rejected = count(|verdict| matches!(verdict, Verdict::Rejected(_)));
+        let count = |fits: fn(Outcome) -> bool| report.count_reports(fits) as u64;
+        self.tally.reports = report.reports.len() as u64;
+        self.tally.completed = count(|outcome| matches!(outcome, Outcome::Completed(_)));
+        self.tally.released = count(|outcome| matches!(outcome, Outcome::Released(_)));
+        self.tally.repeated = count(|outcome| outcome == Outcome::Repeated);
+        self.tally.rejected_reports = count(|outcome| matches!(outcome, Outcome::Rejected(_)));
         self.tally
     }
 }
@@ -227,5 +251,10 @@ impl Tally {
         self.accepted += other.accepted;
         self.duplicates += other.duplicates;
         self.rejected += other.rejected;
+        self.reports += other.reports;
+        self.completed += other.completed;
+        self.released += other.released;
+        self.repeated += other.repeated;
+        self.rejected_reports += other.rejected_reports;
     }
 }

@@ -16,6 +16,7 @@ mod support;
 mod check;
 mod logs;
 mod publish;
+mod redrive;
 mod rejections;
 mod settings;
 
@@ -54,12 +55,12 @@ fn help_is_an_answer() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let help = run(dir.path(), arguments);
         assert_eq!(help.code, Some(0), "{help:#?}");
-        for command in ["run", "check", "publish", "rejections"] {
+        for command in ["run", "check", "publish", "rejections", "audit", "redrive"] {
             assert!(help.stdout.contains(command), "{command}: {help:#?}");
         }
         assert!(help.stderr.is_empty(), "{help:#?}");
     }
-    for command in ["run", "check", "publish", "rejections"] {
+    for command in ["run", "check", "publish", "rejections", "audit", "redrive"] {
         let help = run(dir.path(), &[command, "--help"]);
         assert_eq!(help.code, Some(0), "{help:#?}");
         assert!(help.stdout.contains("--config"), "{help:#?}");
@@ -81,6 +82,9 @@ fn bad_usage_is_status_2() {
         &["publish", "--subject", "actions.x", "{}", "more"],
         &["publish", "--subject", "actions.x", "--header", "no colon", "{}"],
         &["rejections", "--log-format", "xml"],
+        &["redrive"],
+        &["redrive", "first"],
+        &["audit", "more"],
         &["check", "--config"],
     ];
     for arguments in wrong {

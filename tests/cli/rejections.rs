@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
+use serde_json::{Value, json};
+
 use crate::support::DEADLINE;
 use crate::support::ledger::Position;
 use crate::support::model::Rules;
@@ -71,7 +73,7 @@ fn rejections_as_objects() {
 #[test]
 fn rejections_for_people() {
     let world = after_rejections();
-    let shown = world.gate.call(&["rejections"]);
+    let shown = world.gate.call(&["rejections", "--no-payload"]);
     assert_eq!(shown.code, Some(0), "{shown:#?}");
     for word in [
         "payload_mismatch",
@@ -87,6 +89,103 @@ fn rejections_for_people() {
     for payload in ["\"other\"", "\"third\"", "hidden"] {
         assert!(!shown.stdout.contains(payload), "{shown:#?}");
     }
+}
+
+/// Accepted as the first payload, rejected as the second.
+fn mismatch(rules: Rules, first: Outgoing, second: Outgoing) -> World {
+    let mut world = World::started(rules);
+    world.publish(&first);
+    world.publish(&second);
+    world.check();
+    world
+}
+
+fn keyed(subject: &str, payload: &str) -> Outgoing {
+    Outgoing::new(subject, &[("Idempotency-Key", "k")], payload.as_bytes())
+}
+
+/// What a mismatch's object and text say of its differences.
+fn told(world: &World) -> (Value, String) {
+    let told = objects(&world.gate.call(&["rejections", "--json"]));
+    let [one] = told.as_slice() else { panic!("{told:?}") };
+    let shown = world.gate.call(&["rejections"]);
+    assert_eq!(shown.code, Some(0), "{shown:#?}");
+    (one["differences"].clone(), shown.stdout)
+}
+
+#[test]
+fn a_mismatch_shows_which_parts_differ() {
+    let rules = Rules { ignore: vec!["/sent_at"], ..Rules::default() };
+    let first = r#"{"amount":10,"to":"a","sent_at":1,"big":9007199254740992,"gone":null}"#;
+    let second = r#"{"to":"\u0061","amount":1000,"sent_at":2,"big":9007199254740993}"#;
+    let world = mismatch(rules, keyed("actions.pay", first), keyed("actions.pay", second));
+    let (object, text) = told(&world);
+    let big = |digits: &str| serde_json::from_str::<Value>(digits).unwrap();
+    let mut values = object["values"].as_array().unwrap().clone();
+    values.sort_by_key(|value| value["pointer"].as_str().unwrap().to_owned());
+    assert_eq!(values[0], json!({ "pointer": "/amount", "first": 10, "now": 1000 }));
+    assert_eq!(values[1]["first"], big("9007199254740992"));
+    assert_eq!(values[1]["now"], big("9007199254740993"));
+    assert_eq!(values[2], json!({ "pointer": "/gone", "first": null }));
+    assert_eq!((values.len(), &object["values_count"]), (3, &json!(3)));
+    assert!(object.get("subject").is_none());
+    for line in ["/amount: was 10, came back as 1000", "/gone: was null, came back as absent"] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(!text.contains("sent_at"), "{text}");
+    for shy in [&["rejections", "--no-payload"][..], &["rejections", "--no-payload", "--json"]] {
+        let shown = world.gate.call(shy).stdout;
+        assert!(shown.contains("payload_mismatch"), "{shown}");
+        assert!(!shown.contains("amount") && !shown.contains("1000"), "{shown}");
+    }
+}
+
+#[test]
+fn a_mismatch_of_bytes_shows_where_they_part() {
+    let world = mismatch(
+        Rules::default(),
+        keyed("actions.pay", "plain text"),
+        keyed("actions.pay", "plain"),
+    );
+    let (object, text) = told(&world);
+    assert_eq!(object, json!({ "bytes": { "first_bytes": 10, "now_bytes": 5, "offset": 5 } }));
+    let line = "payload: was 10 bytes, came back as 5; they differ from byte 5 on";
+    assert!(text.contains(line), "{text}");
+}
+
+#[test]
+fn a_mismatch_of_subjects_alone() {
+    let world = mismatch(Rules::default(), keyed("actions.pay", "1"), keyed("actions.refund", "1"));
+    let (object, text) = told(&world);
+    let subject = json!({ "first": "actions.pay", "now": "actions.refund" });
+    assert_eq!(object, json!({ "subject": subject, "values": [], "values_count": 0 }));
+    assert!(text.contains("subject: was actions.pay, came back as actions.refund"), "{text}");
+}
+
+#[test]
+fn what_is_huge_is_cut() {
+    let long = format!("{:?}", "x".repeat(100_000));
+    let many: Vec<u32> = (0..1000).collect();
+    let first = format!(r#"{{"a":1,"many":{}}}"#, json!(many));
+    let second = format!(r#"{{"a":{long},"many":{}}}"#, json!(vec!["other"; 1000]));
+    let world =
+        mismatch(Rules::default(), keyed("actions.pay", &first), keyed("actions.pay", &second));
+    let (object, text) = told(&world);
+    assert_eq!(object["values_count"], 1001);
+    assert_eq!(object["values"].as_array().unwrap().len(), 20);
+    assert_eq!(object["values"][0]["now_cut"].as_str().unwrap().len(), 200);
+    assert!(text.len() < 4000 && text.contains("and 981 more"), "{text}");
+}
+
+#[test]
+fn without_its_original_a_mismatch_says_so() {
+    let mut world =
+        mismatch(Rules::default(), keyed("actions.pay", "1"), keyed("actions.pay", "2"));
+    world.gate.stop();
+    world.trim_ledger(1);
+    let (object, text) = told(&world);
+    assert_eq!(object, json!({ "not_known": "the accepted original is no longer in the ledger" }));
+    assert!(text.contains("no longer in the ledger"), "{text}");
 }
 
 #[test]

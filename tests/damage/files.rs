@@ -298,7 +298,9 @@ fn a_first_log_of_two_that_is_damaged() {
     let wide = |n: u64| ActionKey::new(&["x".repeat(50_000)], &format!("key-{n}"));
     let last = 2_000;
     for n in 11..=last {
-        table.commit(&Commit { puts: vec![(wide(n), record(n))], cursors: cursors(n) }).unwrap();
+        table
+            .commit(&Commit { changes: vec![(wide(n), Some(record(n)))], cursors: cursors(n) })
+            .unwrap();
     }
     let killed = copy(dir.path());
     let logs = files(killed.path(), ".log");

@@ -252,13 +252,13 @@ fn begin_term(rules: &Arc<Rules>, table: &MemoryTable, ledger: &mut Vec<LedgerMe
 }
 
 fn store(ledger: &mut Vec<LedgerMessage>, message: &Message) {
-    let headers = message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect();
+    let headers = message.headers.iter().map(|(n, v)| (n.as_ref(), v.as_str())).collect();
     let sequence = ledger.len() as u64 + 1;
     ledger.push(LedgerMessage {
         sequence,
         time_ns: sequence as i64,
         subject: message.subject.clone(),
-        headers: Ok(Headers(headers)),
+        headers: Ok(headers),
         payload: message.payload.clone(),
     });
 }

@@ -10,15 +10,16 @@ use oncegate::gate::action::{Action, RawAction};
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::digest::{Digest, Form};
 use oncegate::gate::engine::{Commit, fold};
-use oncegate::gate::entry::{self, Entry, Leading};
+use oncegate::gate::entry::{Entry, Leading};
 use oncegate::gate::headers::Headers;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;
-use oncegate::gate::rules::RuleTexts;
 use oncegate::gate::source::Source;
 use oncegate::gate::verdict::{self, Verdict};
 use oncegate::table::{KeyTable, MemoryTable, RocksTable};
 use tempfile::TempDir;
+
+use crate::support::term::leading_of;
 
 /// An action: which key, which payload, how long after the one before by its source time.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +65,9 @@ impl Stage {
 
     /// Later keys are accepted under this window.
     pub fn lead(&mut self, window_ms: u16) {
-        let leading = leading(window_ms, self.cursors.ledger.source_time_max_ns);
-        self.append(Entry::Leading(Box::new(leading)));
+        let source_time_max_ns = self.cursors.ledger.source_time_max_ns;
+        let leading = Leading { source_time_max_ns, ..leading_of(window_ms.into()) };
+        self.append(&Entry::Leading(Box::new(leading)));
         self.commit(self.table(), HashMap::new());
     }
 
@@ -102,7 +104,7 @@ impl Stage {
             let verdict = verdict::judge(&action, fresh.or(found.as_ref()), now_ns, rules);
             let wanted = verdict::judge(&action, fresh.or(kept.as_ref()), now_ns, rules);
             assert_eq!(verdict, wanted, "{deed:?}: the table has {found:?}, the twin {kept:?}");
-            puts.extend(entry(action, verdict).and_then(|entry| self.append(entry)));
+            puts.extend(entry(action, verdict).and_then(|entry| self.append(&entry)));
         }
         self.commit(table, puts);
     }
@@ -119,17 +121,17 @@ impl Stage {
             payload: Bytes::new(),
         };
         let digest = Some(Digest { form: Form::Bytes, hash: deed.payload.into() });
-        Action { raw, key: Some(key.clone()), digest, fault: None }
+        Action { raw, key: Some(key.clone()), digest, fault: None, reply_to: None }
     }
 
-    fn append(&mut self, entry: Entry) -> Option<(ActionKey, KeyRecord)> {
+    fn append(&mut self, entry: &Entry) -> Option<(ActionKey, KeyRecord)> {
         self.ledger.push(entry.clone());
-        let sequence = self.ledger.len() as u64;
-        fold::apply(&mut self.cursors, sequence, sequence, &entry)
+        apply(&mut self.cursors, self.ledger.len() as u64, entry)
     }
 
     fn commit(&self, table: &RocksTable, puts: HashMap<ActionKey, KeyRecord>) {
-        let commit = Commit { puts: puts.into_iter().collect(), cursors: self.cursors.clone() };
+        let changes = puts.into_iter().map(|(key, record)| (key, Some(record))).collect();
+        let commit = Commit { changes, cursors: self.cursors.clone() };
         table.commit(&commit).unwrap();
         self.twin.commit(&commit).unwrap();
     }
@@ -157,15 +159,22 @@ impl Stage {
         let mut cursors = table.cursors().unwrap();
         let position = cursors.ledger.sequence as usize;
         for (entries, first) in self.ledger[position..].chunks(3).zip((position + 1..).step_by(3)) {
-            let puts = entries.iter().zip(first..).filter_map(|(entry, sequence)| {
-                fold::apply(&mut cursors, sequence as u64, sequence as u64, entry)
+            let changes = entries.iter().zip(first..).filter_map(|(entry, sequence)| {
+                let (key, record) = apply(&mut cursors, sequence as u64, entry)?;
+                Some((key, Some(record)))
             });
-            let puts = puts.collect();
-            table.commit(&Commit { puts, cursors: cursors.clone() }).unwrap();
+            let changes = changes.collect();
+            table.commit(&Commit { changes, cursors: cursors.clone() }).unwrap();
         }
         assert_eq!(cursors, self.cursors, "recovered to where the ledger ends");
         self.table = Some(table);
     }
+}
+
+fn apply(cursors: &mut Cursors, sequence: u64, entry: &Entry) -> Option<(ActionKey, KeyRecord)> {
+    fold::advance(cursors, sequence, sequence, entry);
+    let (key, record) = fold::change(cursors, entry, None)?;
+    Some((key, record?))
 }
 
 fn open(dir: &TempDir) -> RocksTable {
@@ -183,32 +192,11 @@ fn entry(action: Action, verdict: Verdict) -> Option<Entry> {
         Verdict::Accepted => {
             Some(Entry::Accepted { source, key: action.key, digest: action.digest.unwrap() })
         }
-        Verdict::Rejected(rejection) => Some(Entry::Rejected { source, reason: rejection.reason }),
+        Verdict::Rejected(rejection) => {
+            Some(Entry::Rejected { source, reason: rejection.reason, judged: None })
+        }
         Verdict::Duplicate => None,
         Verdict::OriginalNeeded => panic!("the rules never change"),
-    }
-}
-
-fn leading(window_ms: u16, source_time_max_ns: i64) -> Leading {
-    let rules = RuleTexts {
-        key_from: vec!["header:Idempotency-Key".into()],
-        key_scope: Vec::new(),
-        key_max_bytes: 255,
-        key_missing: "reject".into(),
-        payload_compare: "auto".into(),
-        payload_ignore: Vec::new(),
-    };
-    Leading {
-        format: entry::FORMAT,
-        instance: "i".into(),
-        host: "h".into(),
-        version: "v".into(),
-        window_ms: window_ms.into(),
-        rules_fingerprint: rules.fingerprint().to_string(),
-        rules,
-        inputs: Vec::new(),
-        ledger_sequence: 0,
-        source_time_max_ns,
     }
 }
 

@@ -27,7 +27,8 @@ pub fn mean_the_same(fixture: &Path) {
         })
         .collect();
     let mut follow = Follow::new("oncegate", Cursors::default());
-    let applied = follow.apply_all(&messages, last).unwrap();
+    let read = follow.read(&messages, last).unwrap();
+    let applied = follow.apply_all(read, HashMap::new());
     assert_eq!(applied.foreign, Vec::<u64>::new());
 
     let table = RocksTable::open(&place.gate.table(), "oncegate").unwrap();
@@ -37,11 +38,15 @@ pub fn mean_the_same(fixture: &Path) {
     assert_eq!(cursors, applied.commit.cursors);
 
     // A key that was used again after its window has its last record.
-    let records: HashMap<_, _> = applied.commit.puts.into_iter().collect();
+    let records: HashMap<_, _> = applied.commit.changes.into_iter().collect();
     let keys: Vec<_> = records.keys().collect();
     let found = table.load_many(&keys).unwrap();
     let mut live = 0;
     for (record, found) in records.values().zip(found) {
+        let Some(record) = record else {
+            assert_eq!(found, None, "it was given back");
+            continue;
+        };
         let is_live = record.expires_ns > cursors.ledger.source_time_max_ns;
         live += u32::from(is_live);
         // What has expired may be collected.

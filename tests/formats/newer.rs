@@ -13,11 +13,11 @@ use crate::support::raw::Outgoing;
 use crate::support::world::World;
 use crate::support::{streams, wait_until};
 
-const SAID: &[&str] = &["format 2", "oncegate 9.0.0", "up to 1", "docs/upgrades.md"];
+const SAID: &[&str] = &["format 3", "oncegate 9.0.0", "up to 2", "docs/upgrades.md"];
 
 /// The beginning of a term of a later version, in a shape of its own; its ledger sequence.
 fn a_later_version_leads(world: &mut World) -> u64 {
-    let body = json!({ "format": 2, "version": "9.0.0", "leader": { "host": "elsewhere" } });
+    let body = json!({ "format": 3, "version": "9.0.0", "leader": { "host": "elsewhere" } });
     let entry = Outgoing::new("oncegate.leading", &[], body.to_string().as_bytes());
     world.client.publish(&entry).sequence
 }
@@ -69,7 +69,7 @@ fn a_newer_entry_that_the_table_has_applied() {
         cursors.ledger.sequence = sequence;
         cursors.ledger.fingerprint = entry::fingerprint("oncegate.leading", &Headers::default());
         cursors.ledger.anchor = Some((sequence, time.as_nanosecond().try_into().unwrap()));
-        table.commit(&Commit { puts: Vec::new(), cursors }).unwrap();
+        table.commit(&Commit { changes: Vec::new(), cursors }).unwrap();
     }
     refuses(&mut world);
 }
@@ -116,10 +116,14 @@ fn a_leading_entry_that_names_no_format_has_the_first() {
     let found = streams::must(world.client.api("STREAM.MSG.GET.ONCEGATE", &body));
     let sequence = found["message"]["seq"].as_u64().unwrap();
     let written = streams::get(&mut world.client, "ONCEGATE", sequence).unwrap().payload;
-    let mut bare: serde_json::Value = serde_json::from_slice(&written).unwrap();
-    assert_eq!(bare["format"], 1);
+    let mut first: serde_json::Value = serde_json::from_slice(&written).unwrap();
+    assert_eq!(first["format"], entry::FORMAT);
+    first["format"] = 1.into();
+    let mut bare = first.clone();
     bare.as_object_mut().unwrap().remove("format");
-    let read = |payload: &[u8]| entry::decode("oncegate", subject, &Headers::default(), payload);
-    assert_eq!(read(bare.to_string().as_bytes()), read(&written));
-    assert!(read(&written).is_ok());
+    let read = |body: &serde_json::Value| {
+        entry::decode("oncegate", subject, &Headers::default(), body.to_string().as_bytes())
+    };
+    assert_eq!(read(&bare), read(&first));
+    assert!(read(&first).is_ok());
 }

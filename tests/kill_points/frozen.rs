@@ -27,10 +27,10 @@ pub fn every_point_of(stage: Stage) {
         points().into_iter().filter(|point| plan::stage(*point) == Ok(stage)).collect();
     let (mut dice, started) = (Dice::new(1), Instant::now());
     for some in here.chunks(POINTS_PER_SCENE) {
-        let mut scene = Scene::new(stage, Kind::Limits, dice.roll(1 << 30));
-        scene.world.gate.settings.set("ha.takeover", "\"500ms\"");
+        let mut scene = Scene::new(stage, Kind::Limits, dice.roll(1 << 30), "500ms");
         for point in some {
-            let (first, last) = (plan::first_time(stage, *point), plan::last_time(stage, *point));
+            let (first, last) =
+                (plan::first_time(stage, *point), plan::last_time((stage, Kind::Limits), *point));
             freeze(&mut scene, *point, first + dice.roll(last - first + 1));
         }
         check(&mut scene, some);
@@ -62,7 +62,7 @@ fn freeze(scene: &mut Scene, point: Point, nth: u64) {
     let mut other = scene.world.gate.twin();
     other.start();
     other.wait_leading();
-    judge_more(scene, &mut other);
+    judge_more(scene, &mut other, false);
     scene.world.gate.thaw();
     let what = format!("both to be ready and one to lead, after {point}");
     wait_until(&what, || {
@@ -73,7 +73,8 @@ fn freeze(scene: &mut Scene, point: Point, nth: u64) {
             && (gone && leads
                 || scene.world.gate.ready() == Some(200) && leads != scene.world.gate.leads())
     });
-    judge_more(scene, &mut other);
+    let alive = !scene.world.gate.has_ended();
+    judge_more(scene, &mut other, alive);
     match scene.world.gate.has_ended() {
         true => assert_eq!(scene.world.gate.ending().code, Some(0), "after {point}"),
         false => scene.world.gate.kill9(),
@@ -81,8 +82,17 @@ fn freeze(scene: &mut Scene, point: Point, nth: u64) {
     other.kill9();
 }
 
-fn judge_more(scene: &mut Scene, other: &mut Gate) {
-    scene.publish_burst(50);
+/// `both`: either of them may lead.
+fn judge_more(scene: &mut Scene, other: &mut Gate, both: bool) {
+    other.freeze();
+    if both {
+        scene.world.gate.freeze();
+    }
+    scene.publish_unheld_burst(50);
+    other.thaw();
+    if both {
+        scene.world.gate.thaw();
+    }
     wait_until("all to be judged", || {
         other.must_run();
         scene.world.is_settled()

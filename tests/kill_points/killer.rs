@@ -27,9 +27,6 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 
 /// Kills at each point that this stage reaches; the ledger must equal the model after each few.
 pub fn every_point_of(stage: Stage, kind: Kind) {
-    if !plan::happens_on(stage, kind) {
-        return;
-    }
     let (rounds, seed) = (setting("KILL_ROUNDS", 1), setting("KILL_SEED", 1));
     let only = std::env::var("KILL_ONLY").ok();
     let mut here: Vec<Point> =
@@ -38,9 +35,10 @@ pub fn every_point_of(stage: Stage, kind: Kind) {
     here.retain(|point| only.as_ref().is_none_or(|only| point.to_string() == *only));
     let (mut dice, started) = (Dice::new(seed), Instant::now());
     for some in here.chunks(POINTS_PER_SCENE) {
-        let mut scene = Scene::new(stage, kind, dice.roll(1 << 30));
+        let mut scene = Scene::new(stage, kind, dice.roll(1 << 30), "1s");
         for point in some {
-            let (first, last) = (plan::first_time(stage, *point), plan::last_time(stage, *point));
+            let (first, last) =
+                (plan::first_time(stage, *point), plan::last_time((stage, kind), *point));
             for round in 0..KILLS_PER_POINT * rounds {
                 let later = first + dice.roll(last - first + 1);
                 kill(&mut scene, *point, if round == 0 { first } else { later });
@@ -92,13 +90,13 @@ pub fn check(scene: &mut Scene, killed_at: &[Point]) {
     scene.prepare_to_live();
     scene.spawn(&[]);
     scene.world.check();
-    if scene.kind == Kind::WorkQueue {
-        let world = &mut scene.world;
-        wait_until("the queue to be empty", || {
-            world.gate.must_run();
-            streams::info(&mut world.client, &world.input)["state"]["messages"] == 0
-        });
-    }
+    let world = &mut scene.world;
+    let mut queues = vec![world.reports_stream()];
+    queues.extend((scene.kind == Kind::WorkQueue).then(|| world.input.clone()));
+    wait_until("the queues to be empty", || {
+        world.gate.must_run();
+        queues.iter().all(|queue| streams::info(&mut world.client, queue)["state"]["messages"] == 0)
+    });
     scene.world.gate.stop();
 }
 

@@ -21,6 +21,7 @@ mod killer;
 mod plan;
 mod scene;
 mod sources;
+mod waiting;
 
 use oncegate::worker::kill::points;
 use support::model::Rules;
@@ -58,7 +59,8 @@ stages! {
     while_its_term_ends: TermEnding,
     while_it_is_denied_the_ledger: LedgerDenied,
     while_it_is_denied_the_input: InputDenied,
-    while_judged_actions_come_again: Redelivery,
+    while_judged_messages_come_again: Redelivery,
+    while_results_are_repeated: Reporting,
     while_the_input_is_made_anew: InputAnew,
     while_it_follows_as_a_standby: Following,
 }
@@ -80,9 +82,10 @@ frozen! {
     while_it_drains: Draining,
     while_it_reads_a_tail_with_foreign_entries: Tail,
     while_it_is_fenced: Fenced,
+    while_results_are_repeated: Reporting,
 }
 
-/// The input stream's retention.
+/// The retention of the actions' stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Limits,

@@ -28,6 +28,7 @@ fn of_step(step: Step) -> Result<Stage, &'static str> {
         | Step::Committed
         | Step::Anchor
         | Step::Actions
+        | Step::Reports
         | Step::ReadFeed
         | Step::Pause
         | Step::Tick
@@ -55,7 +56,8 @@ fn of_step(step: Step) -> Result<Stage, &'static str> {
         Step::Stop | Step::CommitLastPosition | Step::GiveBackLease | Step::FlushTable => {
             Stage::Draining
         }
-        Step::AskLedgerTail | Step::CommitTail => Stage::Tail,
+        Step::AskLedgerTail | Step::AskRecords | Step::CommitTail => Stage::Tail,
+        Step::ReadResult => Stage::Reporting,
         Step::RecoverFenced | Step::ReplyError => Stage::Fenced,
         Step::RecoverRefused => Stage::Full,
         Step::ReadOriginal | Step::FetchOriginal | Step::Original => Stage::OtherRules,
@@ -95,25 +97,39 @@ pub fn more_points(stage: Stage) -> Vec<Point> {
             Step::StartFeed,
         ]),
         Stage::Fenced => around(&[Step::AskLedgerTail, Step::CommitTail]),
+        Stage::Reporting => around(&[
+            Step::FetchOriginal,
+            Step::Original,
+            Step::Reports,
+            Step::Commit,
+            Step::Settle,
+            Step::Acknowledge,
+        ]),
         Stage::TermEnding => around(&[Step::AppendLeading, Step::CommitLeading]),
         _ => Vec::new(),
     }
 }
 
-/// Whether there is anything to be killed at on such an input.
-pub fn happens_on(stage: Stage, kind: Kind) -> bool {
-    // A limits stream is not acknowledged, and brings nothing twice.
-    stage != Stage::Redelivery || kind == Kind::WorkQueue
-}
-
 /// A later time, at most, that this point is reached by one process.
-pub fn last_time(stage: Stage, point: Point) -> u64 {
+pub fn last_time((stage, kind): (Stage, Kind), point: Point) -> u64 {
     match (stage, point) {
         (_, Point::Before(Step::AppendMiddle) | Point::After(Step::AppendMiddle)) => 300,
+        // As few reports as one commit holds, at least.
         (Stage::Redelivery, Point::Before(Step::Redelivered) | Point::After(Step::Redelivered)) => {
-            20
+            if kind == Kind::WorkQueue {
+                20
+            } else {
+                1
+            }
         }
-        (Stage::Redelivery, _) => 200,
+        (Stage::Redelivery, _) => {
+            if kind == Kind::WorkQueue {
+                200
+            } else {
+                10
+            }
+        }
+        (Stage::Tail, Point::Before(Step::AskRecords) | Point::After(Step::AskRecords)) => 1,
         // A standby opens it once.
         (Stage::Following, Point::Before(Step::OpenTail) | Point::After(Step::OpenTail)) => 1,
         (_, Point::At(Place::DrainingInFlight | Place::FeedBrokenInFlight)) => 3,

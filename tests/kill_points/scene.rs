@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use oncegate::worker::kill::{Point, Step};
 use serde_json::{Value, json};
 
+use crate::support::executor::Executor;
 use crate::support::gate::Gate;
 use crate::support::load::{self, Dice};
 use crate::support::model::{Rules, parse_block};
@@ -21,6 +22,7 @@ pub struct Scene {
     pub kind: Kind,
     pub stage: Stage,
     dice: Dice,
+    executor: Executor,
     bursts: usize,
     /// Something is forbidden.
     denied: bool,
@@ -31,7 +33,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn new(stage: Stage, kind: Kind, seed: u64) -> Self {
+    pub fn new(stage: Stage, kind: Kind, seed: u64, takeover: &str) -> Self {
         let server = match stage {
             Stage::LedgerDenied | Stage::InputDenied => {
                 Server::start_guarded(&permitting("{}"), Login::user("admin", "admin"))
@@ -40,8 +42,8 @@ impl Scene {
         };
         let mut world = World::prepared(server, Rules::default());
         make_input(&mut world, kind);
-        let takeover = if stage == Stage::TermEnding { "\"5m\"" } else { "\"1s\"" };
-        world.gate.settings.set("ha.takeover", takeover);
+        let takeover = if stage == Stage::TermEnding { "5m" } else { takeover };
+        world.gate.settings.set("ha.takeover", format!("{takeover:?}"));
         if matches!(stage, Stage::LedgerDenied | Stage::InputDenied) {
             world.gate.settings.set("nats.user", "\"gate\"");
             world.gate.settings.set("nats.password_file", "\"password\"");
@@ -54,6 +56,7 @@ impl Scene {
             kind,
             stage,
             dice: Dice::new(seed),
+            executor: Executor::new(seed),
             bursts: 0,
             denied: false,
             clock,
@@ -69,6 +72,11 @@ impl Scene {
             let leader = self.leader.insert(self.world.gate.twin());
             leader.start();
             leader.wait_leading();
+        }
+        if matches!(self.stage, Stage::Tail | Stage::Redelivery | Stage::Reporting) {
+            // Runs to report on.
+            self.publish_burst(400);
+            self.judge_all();
         }
         if self.stage == Stage::OtherRules {
             let originals: Vec<Outgoing> = (0..30).map(|key| dated(key, 1, 1)).collect();
@@ -97,9 +105,11 @@ impl Scene {
             Stage::Draining => self.publish_burst(1_500),
             Stage::Appending => self.publish_burst(700),
             Stage::Settling => self.publish_burst(300),
-            Stage::FeedBreaking | Stage::Recovering | Stage::LeaseLosing => self.publish_burst(100),
+            Stage::FeedBreaking | Stage::Recovering | Stage::LeaseLosing | Stage::Reporting => {
+                self.publish_burst(100);
+            }
             Stage::Tail => self.leave_a_tail(),
-            Stage::Redelivery => self.leave_judged_actions(),
+            Stage::Redelivery => self.leave_judged_messages(),
             Stage::OtherRules => self.publish_retries(),
             Stage::WrongClock => {
                 self.publish_burst(10);
@@ -145,36 +155,56 @@ impl Scene {
             Stage::LedgerDenied => self.deny("oncegate.rejected.>"),
             Stage::InputDenied => self.deny("$JS.API.CONSUMER.>"),
             Stage::InputAnew => self.make_input_anew(),
+            Stage::Reporting => self.report(),
             Stage::Following => self.follow(),
         }
     }
 
     // ---- what is published ------------------------------------------------------------------
 
-    /// Publishes. A queue loses its messages when they are judged: the worker stands still until
-    /// they are captured. So it does where it must find them all at once.
+    /// Publishes. A queue loses its messages when they are judged, and so does the stream of reports: the
+    /// worker stands still until they are captured. So it does where it must find them all at once.
     fn publish(&mut self, messages: &[Outgoing]) {
-        let captures = self.kind == Kind::WorkQueue || self.stage == Stage::LedgerDenied;
+        let captures = self.kind == Kind::WorkQueue
+            || self.stage == Stage::LedgerDenied
+            || messages.iter().any(is_report);
         let gate = self.leader.as_mut().unwrap_or(&mut self.world.gate);
-        let frozen = (captures && gate.is_started() && !gate.has_ended()).then(|| gate.freeze());
+        let held = captures && gate.is_started() && !gate.has_ended();
+        if held {
+            gate.freeze();
+        }
         self.world.publish_all(messages);
         self.world.capture();
-        if frozen.is_some() {
-            self.leader.as_ref().unwrap_or(&self.world.gate).thaw();
+        let gate = self.leader.as_ref().unwrap_or(&self.world.gate);
+        if held && !is_at_its_point(gate) {
+            gate.thaw();
         }
     }
 
-    /// New actions of all sorts, and retries of the burst before.
+    /// New actions of all sorts, retries of the burst before, and reports on runs that are in the ledger.
     pub fn publish_burst(&mut self, count: usize) {
+        let messages = self.burst(count);
+        self.publish(&messages);
+    }
+
+    /// The same, where whoever may judge them stands still.
+    pub fn publish_unheld_burst(&mut self, count: usize) {
+        let messages = self.burst(count);
+        self.world.publish_all(&messages);
+        self.world.capture();
+    }
+
+    fn burst(&mut self, count: usize) -> Vec<Outgoing> {
         let seed = self.dice.roll(1 << 30);
         let mut messages = load::mixed(count / 4, &format!("{}-", self.bursts), seed);
         self.bursts += 1;
         messages.extend(load::mixed(count, &format!("{}-", self.bursts), seed + 1));
+        messages.extend(self.executor.reports(&mut self.world.client, LEDGER, 5 + count / 8));
         if matches!(self.stage, Stage::Draining | Stage::Redelivery) {
             // Those that break the feed would come between.
             messages.retain(well_made);
         }
-        self.publish(&messages);
+        messages
     }
 
     /// Retries of what was accepted under other rules: the same, and changed.
@@ -256,9 +286,10 @@ impl Scene {
         self.wait("its end", |_| false);
     }
 
-    /// Entries that the table lacks, and more that are nobody's, in more than one reading.
+    /// Results that the table lacks, and more entries that are nobody's, in more than one reading.
     fn leave_a_tail(&mut self) {
-        self.publish_burst(300);
+        self.judge_all();
+        self.publish_results();
         self.die_before(Step::WriteTable);
         let stray = Outgoing::new("oncegate.accepted.actions.pay", &[], b"{}");
         for ack in self.world.client.publish_all(&vec![stray; 1_100]) {
@@ -268,9 +299,37 @@ impl Scene {
     }
 
     /// In the table, and not acknowledged.
-    fn leave_judged_actions(&mut self) {
-        self.publish_burst(600);
+    fn leave_judged_messages(&mut self) {
+        match self.kind {
+            Kind::WorkQueue => self.publish_burst(600),
+            Kind::Limits => {
+                self.judge_all();
+                self.publish_results();
+            }
+        }
         self.die_before(Step::Settle);
+    }
+
+    /// By a worker that is neither killed nor frozen.
+    fn judge_all(&mut self) {
+        self.spawn(&[]);
+        self.await_leading();
+        self.await_settled();
+        self.world.gate.stop();
+    }
+
+    fn publish_results(&mut self) {
+        let results = self.executor.results(&mut self.world.client, LEDGER, 20);
+        self.publish(&results);
+    }
+
+    /// Some of it was told before, and stands in the ledger.
+    fn report(&mut self) {
+        self.await_settled();
+        self.publish_burst(20);
+        let reports = self.executor.reports(&mut self.world.client, LEDGER, 40);
+        self.publish(&reports);
+        self.await_settled();
     }
 
     fn die_before(&mut self, step: Step) {
@@ -381,6 +440,19 @@ impl Scene {
     }
 }
 
+/// Whether this worker, which stands still, is where it was told to, or about to say so: the one process that
+/// it ever starts is the one that stops it.
+fn is_at_its_point(gate: &Gate) -> bool {
+    let is_child = |stat: String| {
+        let parent = stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok();
+        Some(parent == Some(gate.pid()))
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let mut stats =
+        processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+    is_frozen(gate) || stats.any(|stat| is_child(stat) == Some(true))
+}
+
 /// Whether this worker stands still where it was told to.
 pub fn is_frozen(gate: &Gate) -> bool {
     gate.is_started()
@@ -401,6 +473,10 @@ fn make_input(world: &mut World, kind: Kind) {
 fn dated(key: u64, amount: u64, sent_at: u64) -> Outgoing {
     let payload = format!("{{\"amount\":{amount},\"sent_at\":{sent_at}}}");
     action("actions.pay", &format!("dated-{key}"), &payload)
+}
+
+fn is_report(message: &Outgoing) -> bool {
+    !message.subject.starts_with(b"actions.")
 }
 
 fn well_made(message: &Outgoing) -> bool {

@@ -73,7 +73,8 @@ fn what_says_nothing_is_an_invalid_result() {
         ("other.results.w", "Idempotency-Key: a", "nothing but"),
     ];
     for (subject, lines, why) in rows {
-        let report = message(subject, &lines.replace("RUN", RUN).replace("LONG", &"k".repeat(256)), "{}");
+        let report =
+            message(subject, &lines.replace("RUN", RUN).replace("LONG", &"k".repeat(256)), "{}");
         let rejection = report.told.unwrap_err();
         assert_eq!(rejection.reason, Reason::InvalidResult, "{lines}");
         assert!(rejection.detail.contains(why), "{lines}: {}", rejection.detail);

@@ -2,7 +2,6 @@
 
 use oncegate::gate::entry::reported::{self, Reported};
 use oncegate::gate::entry::{self, Entry, Limits, Message};
-use oncegate::gate::headers::Headers;
 use oncegate::gate::report::{Release, Report, Status};
 use oncegate::gate::verdict::{Reason, Rejection};
 
@@ -11,8 +10,8 @@ use super::{RUN, forget, key, report, result, source};
 const LARGE: Limits = Limits { message_bytes_max: 1 << 20 };
 
 fn read_back(message: &Message) -> Result<Entry, entry::Unread> {
-    let pairs = message.headers.iter().map(|(n, v)| (n.to_string(), v.clone())).collect();
-    entry::decode("oncegate", &message.subject, &Headers(pairs), b"")
+    let headers = message.headers.iter().map(|(n, v)| (n.as_ref(), v.as_str())).collect();
+    entry::decode("oncegate", &message.subject, &headers, b"")
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

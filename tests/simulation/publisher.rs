@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use fastrand::Rng;
 use oncegate::gate::action::RawAction;
-use oncegate::gate::headers::{Headers, MalformedHeaders};
+use oncegate::gate::headers::MalformedHeaders;
 use oncegate::gate::source::Source;
 
 use crate::plan::{Plan, RuleSet};
@@ -91,7 +91,7 @@ impl Sent {
         let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         let headers = match self.key {
             KeyHeader::Malformed => Err(MalformedHeaders("a line has no colon")),
-            _ => Ok(Headers(pairs.collect())),
+            _ => Ok(pairs.collect()),
         };
         RawAction {
             source: Source { stream: "ACTIONS".into(), sequence, time_ns },

@@ -164,7 +164,7 @@ impl Told {
             ("Oncegate-Reply-To", self.reply_to.clone()),
         ];
         let pairs = pairs.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
-        Ok(Headers(pairs.collect()))
+        Ok(pairs.collect())
     }
 
     pub fn stored(&self, sequence: u64, time_ns: i64) -> RawAction {

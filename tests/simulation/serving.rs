@@ -2,7 +2,6 @@
 
 use oncegate::gate::engine::InputKind;
 use oncegate::gate::engine::recovery::LedgerMessage;
-use oncegate::gate::headers::Headers;
 
 use crate::input_server::ToLink;
 use crate::ledger_server::{Publish, Reply, ReplyKind, ReplyTo, Stored};
@@ -189,7 +188,7 @@ fn read(stored: &Stored) -> LedgerMessage {
         sequence: stored.sequence,
         time_ns: stored.time_ns,
         subject: stored.subject.clone(),
-        headers: Ok(Headers(stored.headers.clone())),
+        headers: Ok(stored.headers.iter().map(|(n, v)| (n, v)).collect()),
         payload: stored.payload.clone(),
     }
 }

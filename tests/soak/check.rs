@@ -1,11 +1,11 @@
 //! The ledger against the model, from its first entry on, a little behind the workers: in as much memory
 //! as a window takes.
 
-use crate::support::compare::{Comparison, Judged};
+use crate::support::compare::{self, Comparison};
 use crate::support::ledger;
-use crate::support::model::{Model, Rules, Verdict};
+use crate::support::model::Rules;
 use crate::support::raw::Client;
-use crate::support::streams;
+use crate::support::streams::{self, Stored};
 
 /// Messages read at once.
 const STRETCH: u64 = 2_000;
@@ -13,7 +13,6 @@ const STRETCH: u64 = 2_000;
 pub struct Check {
     stream: String,
     ledger: String,
-    model: Model,
     comparison: Comparison,
     pub counts: Counts,
 }
@@ -25,9 +24,7 @@ pub struct Counts {
     pub inputs: u64,
     /// The last entry that was compared.
     pub entries: u64,
-    pub accepted: u64,
-    pub duplicates: u64,
-    pub rejected: u64,
+    pub decided: compare::Counts,
 }
 
 impl Check {
@@ -35,10 +32,14 @@ impl Check {
         Self {
             stream: stream.into(),
             ledger: rules.name.to_uppercase(),
-            model: Model::new(rules.clone()),
             comparison: Comparison::new(rules, stream),
             counts: Counts::default(),
         }
+    }
+
+    /// This report is in its stream; nobody has judged it yet.
+    pub fn reported(&mut self, report: Stored) {
+        self.comparison.expect_report(report);
     }
 
     /// Compares what the ledger holds by now.
@@ -56,8 +57,8 @@ impl Check {
         if let Err(account) = self.comparison.so_far() {
             panic!("the ledger is not what the model expects:\n{account}");
         }
-        let oldest = self.model.forget_expired();
-        self.comparison.forget_before(oldest);
+        self.comparison.forget();
+        self.counts.decided = self.comparison.counts;
     }
 
     /// Nothing is left to be judged.
@@ -75,14 +76,7 @@ impl Check {
         let messages = streams::read(client, &self.stream, from..=to);
         assert_eq!(messages.len() as u64, to + 1 - from, "the input stream has lost messages");
         for input in messages {
-            let decision = self.model.judge(&input);
-            let counted = match decision.verdict {
-                Verdict::Accepted => &mut self.counts.accepted,
-                Verdict::Duplicate => &mut self.counts.duplicates,
-                Verdict::Rejected(_) => &mut self.counts.rejected,
-            };
-            *counted += 1;
-            self.comparison.expect(Judged { input, decision });
+            self.comparison.expect(input);
         }
         self.counts.inputs = to;
     }

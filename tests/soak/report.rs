@@ -45,18 +45,23 @@ pub fn summary(plan: &Plan, ended: &Ended, figures: &[Figure]) -> String {
     let Ended { counts, tally, samples, published_again } = ended;
     let Plan { seed, rate, window, .. } = plan;
     let minutes = samples.last().map_or(0.0, |sample| sample.seconds / 60.0);
-    let entries = counts.entries;
+    let (entries, decided) = (counts.entries, counts.decided);
     format!(
         "Seed {seed}, {minutes:.0} minutes, {rate} actions/s ordered, a window of {} s: {} actions \
          ({published_again} published again), {entries} ledger entries: {} accepted, {} duplicates, {} \
-         rejected. The restarted worker: {} stops and {} kills, {} of them as the leader that had taken over; \
+         rejected; {} reports: {} completed, {} released, {} repeated, {} rejected. The restarted worker: {} stops and {} kills, {} of them as the leader that had taken over; \
          the server: {} stops and {} kills; the consumer moved back {} times. The ledger equals the model: \
          lost 0, doubled 0.\n\n{}",
         window.as_secs(),
         counts.inputs,
-        counts.accepted,
-        counts.duplicates,
-        counts.rejected,
+        decided.accepted,
+        decided.duplicates,
+        decided.rejected,
+        decided.completed + decided.released + decided.repeated + decided.rejected_reports,
+        decided.completed,
+        decided.released,
+        decided.repeated,
+        decided.rejected_reports,
         tally.worker_stops,
         tally.worker_kills,
         tally.take_overs,

@@ -7,6 +7,7 @@ use crate::events::EVENTS;
 use crate::report::{self, Csv};
 use crate::samples::Handles;
 use crate::stage::Stage;
+use crate::support::compare::Counts;
 use crate::support::model::Rules;
 use crate::support::wait_until;
 use crate::{flat, stage::Ended};
@@ -58,7 +59,8 @@ fn short() {
         now.sockets <= before.sockets && now.others <= before.others
     });
     let Ended { counts, .. } = stage.end();
-    for count in [counts.accepted, counts.duplicates, counts.rejected] {
+    let Counts { accepted, duplicates, rejected, completed, released, .. } = counts.decided;
+    for count in [accepted, duplicates, rejected, completed, released] {
         assert!(count > 0, "{counts:?}");
     }
 }

@@ -5,6 +5,8 @@ use std::time::Instant;
 use crate::check::Check;
 use crate::load::Pacer;
 use crate::samples::{Process, Sample, bytes_below};
+use crate::support::compare::reports_stream;
+use crate::support::executor::Executor;
 use crate::support::gate::Gate;
 use crate::support::ledger;
 use crate::support::load::Dice;
@@ -14,6 +16,8 @@ use crate::support::server::Server;
 use crate::support::{streams, wait_until};
 
 pub const INPUT: &str = "ACTIONS";
+/// At every sample.
+const REPORTS: usize = 60;
 
 pub struct Stage {
     pub server: Server,
@@ -27,6 +31,8 @@ pub struct Stage {
     pub tally: Tally,
     pub samples: Vec<Sample>,
     pacer: Pacer,
+    executor: Executor,
+    unread_report: u64,
     ledger: String,
     started: Instant,
 }
@@ -57,6 +63,8 @@ impl Stage {
         restarted.start();
         Self {
             pacer: Pacer::start(server.port(), seed, rate, rules.window),
+            executor: Executor::new(seed),
+            unread_report: 1,
             server,
             client,
             steady,
@@ -70,9 +78,23 @@ impl Stage {
         }
     }
 
-    /// Measures, and compares what the ledger holds by now.
+    /// Publishes reports on runs that the ledger holds. They are gone when they are judged: the workers stand
+    /// still until the test has read them.
+    fn report(&mut self) {
+        let reports = self.executor.reports(&mut self.client, &self.ledger, REPORTS);
+        let gates = [&self.steady, &self.restarted];
+        gates.iter().for_each(|gate| gate.freeze());
+        self.client.publish_all(&reports);
+        let stream = reports_stream(&self.ledger);
+        let read = streams::read_on(&mut self.client, &stream, &mut self.unread_report);
+        gates.iter().for_each(|gate| gate.thaw());
+        read.into_iter().for_each(|report| self.check.reported(report));
+    }
+
+    /// Reports, measures, and compares what the ledger holds by now.
     pub fn sample(&mut self) {
         self.must_run();
+        self.report();
         self.check.catch_up(&mut self.client);
         let named = ledger::last_named(&mut self.client, &self.ledger);
         let judged = named.map_or(0, |position| position.sequence);
@@ -141,6 +163,11 @@ impl Stage {
             self.steady.must_run();
             let named = ledger::last_named(&mut self.client, &self.ledger);
             named.is_some_and(|position| position.sequence == last)
+        });
+        wait_until("the last report to be judged", || {
+            self.steady.must_run();
+            let named = ledger::last_reported(&mut self.client, &self.ledger);
+            named.map_or(0, |position| position.sequence) + 1 == self.unread_report
         });
         let counts = self.check.end(&mut self.client);
         self.restarted.stop();

@@ -1,19 +1,49 @@
-//! The ledger against the model, entry by entry, with a text that says what differs.
+//! The ledger against the model, entry by entry, with a text that says what differs. The model judges in
+//! the ledger's order: where an entry of a report names the position in the actions, all of them up to there
+//! come before it.
 //!
 //! Inputs and entries may come bit by bit, and what no later entry can speak of may be forgotten: so a
 //! long run is compared in little memory.
 
+mod reports;
+
 use std::collections::{HashMap, VecDeque};
 
+use uuid::Uuid;
+
 use super::ledger::{Entry, Position};
-use super::model::{Content, Decision, Presence, Rules, Verdict};
+use super::model::reports::ReportDecision;
+use super::model::{Content, Decision, Model, Presence, Rules, Verdict};
 use super::streams::Stored;
 
-/// An input message and what the model decides on it.
+/// An action and what the model decides on it.
 #[derive(Debug, Clone)]
 pub struct Judged {
     pub input: Stored,
     pub decision: Decision,
+}
+
+/// A report and what the model decides on it; `None` where it repeats a result.
+#[derive(Debug, Clone)]
+pub struct JudgedReport {
+    pub input: Stored,
+    pub decision: Option<ReportDecision>,
+}
+
+/// What changes with time.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// Other rules are in force.
+    Rules(Rules),
+    /// The ledger lacks its entries before this sequence.
+    Lost(u64),
+}
+
+/// Which input an entry decides, by its place among the actions or the reports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Place {
+    Action(usize),
+    Report(usize),
 }
 
 /// How many differences are told.
@@ -35,13 +65,21 @@ struct Found<T> {
 }
 
 pub struct Comparison {
-    rules: Rules,
+    name: &'static str,
+    model: Model,
     stream: String,
-    /// Inputs from index `base` on; those before are done with.
+    reports_stream: String,
+    /// Actions from index `base` on; those before are done with.
     judged: VecDeque<Judged>,
     base: usize,
-    /// Index of the next input that no entry has named yet.
-    next: usize,
+    /// Not judged yet.
+    coming: VecDeque<Stored>,
+    reports: VecDeque<JudgedReport>,
+    reports_base: usize,
+    reports_coming: VecDeque<Stored>,
+    /// Each holds for entries after this sequence.
+    changes: VecDeque<(u64, Change)>,
+    pub counts: Counts,
     originals: HashMap<usize, Original>,
     digest_of: HashMap<(usize, String, Content), Found<String>>,
     content_of: HashMap<(usize, String), Found<(String, Content)>>,
@@ -50,14 +88,33 @@ pub struct Comparison {
     parted: bool,
 }
 
+/// What the model decided.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counts {
+    pub accepted: u64,
+    pub duplicates: u64,
+    pub rejected: u64,
+    pub completed: u64,
+    pub released: u64,
+    pub repeated: u64,
+    pub rejected_reports: u64,
+}
+
 impl Comparison {
     pub fn new(rules: &Rules, stream: &str) -> Self {
         Self {
-            rules: rules.clone(),
+            name: rules.name,
+            model: Model::new(rules.clone()),
             stream: stream.into(),
+            reports_stream: reports_stream(rules.name),
             judged: VecDeque::new(),
             base: 0,
-            next: 0,
+            coming: VecDeque::new(),
+            reports: VecDeque::new(),
+            reports_base: 0,
+            reports_coming: VecDeque::new(),
+            changes: VecDeque::new(),
+            counts: Counts::default(),
             originals: HashMap::new(),
             digest_of: HashMap::new(),
             content_of: HashMap::new(),
@@ -67,33 +124,41 @@ impl Comparison {
         }
     }
 
-    /// Compares all at once; `Err` holds a readable account. `Ok` maps inputs to their entries.
-    pub fn of<'a>(
-        rules: &Rules,
-        stream: &str,
-        judged: &[Judged],
-        ledger: &'a [Entry],
-    ) -> Result<HashMap<usize, &'a Entry>, String> {
-        let mut comparison = Self::new(rules, stream);
-        judged.iter().for_each(|judged| comparison.expect(judged.clone()));
-        let entries = ledger.iter().filter_map(|entry| Some((comparison.take(entry)?, entry)));
-        let entries = entries.collect();
-        comparison.end()?;
-        Ok(entries)
+    /// The next action.
+    pub fn expect(&mut self, action: Stored) {
+        self.coming.push_back(action);
     }
 
-    /// The next input.
-    pub fn expect(&mut self, judged: Judged) {
-        self.judged.push_back(judged);
+    /// The next report.
+    pub fn expect_report(&mut self, report: Stored) {
+        self.reports_coming.push_back(report);
     }
 
-    /// The next entry, after the inputs that it can name; the index of the input that it decides.
-    pub fn take(&mut self, entry: &Entry) -> Option<usize> {
+    /// This holds for the entries after this sequence.
+    pub fn change_after(&mut self, sequence: u64, change: Change) {
+        self.changes.push_back((sequence, change));
+    }
+
+    /// The next entry, after the inputs that it can name; the input that it decides.
+    pub fn take(&mut self, entry: &Entry) -> Option<Place> {
         if self.parted || self.differences.len() >= TOLD {
             return None;
         }
+        while let Some((_, change)) =
+            self.changes.pop_front_if(|(after, _)| *after < entry.sequence)
+        {
+            match change {
+                Change::Rules(rules) => self.model.change(rules),
+                Change::Lost(before) => self.model.lose_before(before),
+            }
+        }
+        let of_report = entry.source().is_some_and(|source| source.stream == self.reports_stream);
         match entry.kind() {
-            "accepted" | "rejected" => return self.verdict(entry),
+            "accepted" => return self.verdict(entry).map(Place::Action),
+            "rejected" if !of_report => return self.verdict(entry).map(Place::Action),
+            "rejected" | "completed" | "released" => {
+                return self.report(entry).map(Place::Report);
+            }
             "judged" => self.marker(entry),
             "leading" => self.leading(entry),
             _ => self.part(entry, "no entry of the gate"),
@@ -107,20 +172,32 @@ impl Comparison {
     }
 
     /// No more inputs and no more entries will come.
-    pub fn end(mut self) -> Result<(), String> {
-        if self.differences.is_empty() && self.next < self.expected() {
-            let rest = self.outlook(self.next);
+    pub fn end(&mut self) -> Result<(), String> {
+        if self.differences.is_empty()
+            && !(self.coming.is_empty() && self.reports_coming.is_empty())
+        {
+            let rest = self.outlook();
             self.differences.push(format!("the ledger ends before these inputs:\n{rest}"));
         }
         self.so_far()
     }
 
-    /// No later entry speaks of an input before this index, but for the last one that was named.
-    pub fn forget_before(&mut self, index: usize) {
-        let index = index.min(self.next.saturating_sub(1));
+    /// All that was judged.
+    pub fn judged(self) -> (Vec<Judged>, Vec<JudgedReport>) {
+        (self.judged.into(), self.reports.into())
+    }
+
+    /// Forgets what no later entry can speak of.
+    pub fn forget(&mut self) {
+        let last = (self.base + self.judged.len()).saturating_sub(1);
+        let index = self.model.forget_expired().min(last);
         while self.base < index {
             self.judged.pop_front();
             self.base += 1;
+        }
+        while self.reports.len() > 1 {
+            self.reports.pop_front();
+            self.reports_base += 1;
         }
         self.originals.retain(|own, _| *own >= index);
         self.digest_of.retain(|_, found| found.index >= index);
@@ -128,38 +205,54 @@ impl Comparison {
         self.run_ids.retain(|_, found| found.index >= index);
     }
 
-    /// One more than the index of the last input.
-    fn expected(&self) -> usize {
-        self.base + self.judged.len()
+    /// Lets the model judge the next action.
+    fn judge(&mut self) -> Option<Judged> {
+        let input = self.coming.pop_front()?;
+        let decision = self.model.judge(&input);
+        *match decision.verdict {
+            Verdict::Accepted => &mut self.counts.accepted,
+            Verdict::Duplicate => &mut self.counts.duplicates,
+            Verdict::Rejected(_) => &mut self.counts.rejected,
+        } += 1;
+        let judged = Judged { input, decision };
+        self.judged.push_back(judged.clone());
+        Some(judged)
     }
 
-    fn input(&self, index: usize) -> &Judged {
-        &self.judged[index - self.base]
-    }
-
-    /// An accepted or rejected entry must be the one of the next input that has an entry.
+    /// An accepted or rejected entry must be the one of the next action that has an entry.
     fn verdict(&mut self, entry: &Entry) -> Option<usize> {
-        let expected = (self.next..self.expected())
-            .find(|index| self.input(*index).decision.verdict != Verdict::Duplicate);
-        let Some(index) = expected else {
-            self.part(entry, "no input is left that has an entry");
-            return None;
+        let judged = loop {
+            let Some(judged) = self.judge() else {
+                self.part(entry, "no action is left that has an entry");
+                return None;
+            };
+            if judged.decision.verdict != Verdict::Duplicate {
+                break judged;
+            }
         };
-        let judged = self.input(index).clone();
         let Judged { input, decision } = &judged;
         if entry.source() != Some(self.position(input)) {
-            self.part(entry, "not the entry of the next input");
+            self.coming.push_front(input.clone());
+            self.part(entry, "not the entry of the next action");
             return None;
         }
-        self.next = index + 1;
+        let index = self.base + self.judged.len() - 1;
         let mut differ = Differences::of(entry, input);
         self.subject(entry, input, decision, &mut differ);
-        self.key(entry, decision, &mut differ);
-        self.headers(entry, decision, &mut differ);
+        key(entry, decision.key.as_ref().map(|key| (&decision.scope, key)), &mut differ);
+        let kept = (decision.headers.as_deref(), decision.kept_headers);
+        headers(entry, kept, decision.key.is_some(), &mut differ);
         self.digest(entry, index, &judged, &mut differ);
         match decision.verdict {
-            Verdict::Accepted => self.accepted(entry, index, decision.era, &mut differ),
-            _ => self.reason(entry, decision, &mut differ),
+            Verdict::Accepted => self.accepted(entry, index, &judged, &mut differ),
+            Verdict::Rejected(why) => reason(entry, why, &mut differ),
+            Verdict::Duplicate => {}
+        }
+        if let Verdict::Rejected(_) = decision.verdict {
+            differ.equal("Oncegate-Run-Id", entry.header("Oncegate-Run-Id"), None);
+        }
+        for absent in ["Oncegate-Judged", "Oncegate-Status"] {
+            differ.equal(absent, entry.header(absent), None);
         }
         self.first(entry, decision, &mut differ);
         differ.payload(decision.payload, &entry.payload, &input.payload);
@@ -168,7 +261,7 @@ impl Comparison {
     }
 
     fn subject(&self, entry: &Entry, input: &Stored, decision: &Decision, to: &mut Differences) {
-        let name = self.rules.name;
+        let name = self.name;
         let kind = match decision.verdict {
             Verdict::Rejected(reason) => format!("{name}.rejected.{reason}"),
             _ => format!("{name}.accepted"),
@@ -181,57 +274,7 @@ impl Comparison {
             return;
         }
         to.equal("subject", entry.subject.as_str(), kind.as_str());
-        let told = original.unwrap_or_default();
-        let odd = |c: char| c.is_control() || c == '\u{FFFD}';
-        let as_far_as_it_fits = match input.subject.find(odd) {
-            Some(end) => told.starts_with(&input.subject[..end]),
-            None if input.subject.len() > 3_000 => {
-                told.len() > 1_000 && input.subject.starts_with(told)
-            }
-            None => input.subject == told,
-        };
-        to.expect("Oncegate-Source-Subject", as_far_as_it_fits, original);
-    }
-
-    fn key(&self, entry: &Entry, decision: &Decision, to: &mut Differences) {
-        if let Some(key) = &decision.key {
-            to.equal("Idempotency-Key", entry.header("Idempotency-Key"), Some(key));
-        }
-        let scope = entry.header("Oncegate-Scope");
-        if decision.scope.is_empty() {
-            to.equal("Oncegate-Scope", scope, None);
-        } else {
-            let parts: Option<Vec<String>> = scope.and_then(|s| serde_json::from_str(s).ok());
-            to.equal("Oncegate-Scope", parts.as_ref(), Some(&decision.scope));
-        }
-    }
-
-    /// The publisher's own headers, in any order. The one header for the server that may stand
-    /// there is the fence of the gate itself.
-    fn headers(&self, entry: &Entry, decision: &Decision, to: &mut Differences) {
-        let fence = ("Nats-Expected-Last-Sequence".to_string(), (entry.sequence - 1).to_string());
-        let Some(expected) = &decision.headers else {
-            let forged = |header: &(String, String)| {
-                header.0.to_lowercase().starts_with("nats-") && *header != fence
-            };
-            to.expect("headers", !entry.headers.iter().any(forged), &entry.headers);
-            return;
-        };
-        let mut kept: Vec<_> = entry
-            .headers
-            .iter()
-            .filter(|(name, _)| !name.starts_with("Oncegate-"))
-            .filter(|header| **header != fence)
-            .filter(|(name, _)| decision.key.is_none() || name != "Idempotency-Key")
-            .cloned()
-            .collect();
-        let mut expected = expected.clone();
-        kept.sort();
-        expected.sort();
-        if kept.is_empty() && decision.kept_headers == Presence::Either {
-            return;
-        }
-        to.equal("publisher's headers", kept, expected);
+        source_subject(entry, input, to);
     }
 
     /// Equal digests for equal payloads on one subject, and only for them.
@@ -272,11 +315,13 @@ impl Comparison {
         to.expect("Oncegate-Digest of other payloads", known.it == this, digest);
     }
 
-    fn accepted(&mut self, entry: &Entry, index: usize, era: usize, to: &mut Differences) {
+    fn accepted(&mut self, entry: &Entry, index: usize, judged: &Judged, to: &mut Differences) {
         let text = entry.header("Oncegate-Run-Id").unwrap_or_default();
-        let version = uuid::Uuid::parse_str(text).map(|id| id.get_version_num());
-        let good = version == Ok(7) && text.len() == 36 && text == text.to_lowercase();
+        let id = Uuid::parse_str(text).unwrap_or_default();
+        let good = id.get_version_num() == 7 && text.len() == 36 && text == text.to_lowercase();
         to.expect("Oncegate-Run-Id", good, text);
+        let Judged { input, decision } = judged;
+        self.model.ran(input, decision, id, entry.sequence);
         let before = self.run_ids.insert(text.into(), Found { index, it: entry.sequence });
         to.equal("another entry of this run id", before.map(|found| found.it), None);
         for absent in ["Oncegate-Reason", "Oncegate-Detail"] {
@@ -285,22 +330,12 @@ impl Comparison {
         let header = |name| entry.header(name).map(String::from);
         let original = Original {
             sequence: entry.sequence,
-            era,
+            era: decision.era,
             digest: header("Oncegate-Digest"),
             source: header("Oncegate-Source"),
             run_id: header("Oncegate-Run-Id"),
         };
         self.originals.insert(index, original);
-    }
-
-    fn reason(&self, entry: &Entry, decision: &Decision, to: &mut Differences) {
-        let Verdict::Rejected(reason) = decision.verdict else {
-            return;
-        };
-        to.equal("Oncegate-Reason", entry.reason(), Some(reason));
-        let detail = entry.header("Oncegate-Detail").unwrap_or_default();
-        to.expect("Oncegate-Detail", detail.contains(' '), detail);
-        to.equal("Oncegate-Run-Id", entry.header("Oncegate-Run-Id"), None);
     }
 
     fn first(&self, entry: &Entry, decision: &Decision, to: &mut Differences) {
@@ -324,28 +359,40 @@ impl Comparison {
         to.equal("Oncegate-First-Source, -Run-Id, -Sequence", others, expected);
     }
 
-    /// A marker stands behind duplicates only, and counts them.
+    /// A marker stands behind duplicates, or behind reports that repeat results, and counts them.
     fn marker(&mut self, entry: &Entry) {
         let Some(position) = entry.judged() else {
             return self.part(entry, "a marker without a position");
         };
-        let named = (self.base..self.expected())
-            .rev()
-            .find(|index| self.position(&self.input(*index).input) == position);
-        let Some(end) = named.map(|index| index + 1).filter(|end| *end >= self.next) else {
-            return self.part(entry, "a marker that goes backwards, or names no input");
+        let count = match position.stream == self.reports_stream {
+            true => self.repeats_up_to(entry, &position),
+            false => self.duplicates_up_to(entry, &position),
         };
-        let mut stretch = (self.next..end).map(|index| self.input(index));
-        if stretch.any(|judged| judged.decision.verdict != Verdict::Duplicate) {
-            return self.part(entry, "a marker that passes over an input that has an entry");
-        }
+        let Some(count) = count else { return };
+        let mut differ =
+            Differences { place: format!("ledger {}", entry.sequence), found: Vec::new() };
         let told = entry.header("Oncegate-Duplicates");
-        let mut differ = Differences::of(entry, &self.input(end - 1).input);
-        let count = (end - self.next).to_string();
-        differ.equal("Oncegate-Duplicates", told, Some(count.as_str()));
+        differ.equal("Oncegate-Duplicates", told, Some(count.to_string().as_str()));
         differ.expect("payload", entry.payload.is_empty(), entry.payload.len());
         self.differences.extend(differ.found);
-        self.next = end;
+    }
+
+    /// How many actions there are between the last entry and this position: duplicates.
+    fn duplicates_up_to(&mut self, entry: &Entry, to: &Position) -> Option<usize> {
+        if self.judged.back().is_some_and(|last| self.position(&last.input) == *to) {
+            return Some(0);
+        }
+        let Some(end) = self.coming.iter().position(|input| self.position(input) == *to) else {
+            self.part(entry, "a position in the actions that goes backwards, or names none");
+            return None;
+        };
+        let verdicts: Vec<Verdict> =
+            (0..=end).filter_map(|_| self.judge()).map(|judged| judged.decision.verdict).collect();
+        if verdicts.iter().any(|verdict| *verdict != Verdict::Duplicate) {
+            self.part(entry, "a position in the actions behind one that has an entry");
+            return None;
+        }
+        Some(end + 1)
     }
 
     fn leading(&mut self, entry: &Entry) {
@@ -366,23 +413,102 @@ impl Comparison {
             entry.sequence,
             entry.subject,
             entry.headers,
-            self.outlook(self.next)
+            self.outlook()
         );
         self.differences.push(text);
         self.parted = true;
     }
 
-    fn outlook(&self, from: usize) -> String {
-        (from..self.expected())
-            .take(4)
-            .map(|index| self.input(index))
-            .map(|Judged { input, decision }| {
-                let (number, key) = (input.sequence, &decision.key);
-                let verdict = decision.verdict;
-                format!("    input {number} {} {key:?}: {verdict:?}\n", input.subject)
+    /// The last that was judged, and the next.
+    fn outlook(&self) -> String {
+        let last = self.judged.back().map(|Judged { input, decision }| {
+            let (number, key, verdict) = (input.sequence, &decision.key, decision.verdict);
+            format!("    last: action {number} {} {key:?}: {verdict:?}\n", input.subject)
+        });
+        let next = |what: &str, coming: &VecDeque<Stored>| -> String {
+            let some = coming.iter().take(3);
+            some.map(|input| {
+                let block = input.headers.as_deref().unwrap_or_default();
+                let headers = String::from_utf8_lossy(block).replace("\r\n", " ");
+                format!("    {what} {} {} {headers}\n", input.sequence, input.subject)
             })
             .collect()
+        };
+        let reports = next("report", &self.reports_coming);
+        format!("{}{}{reports}", last.unwrap_or_default(), next("action", &self.coming))
     }
+}
+
+/// The stream of reports of this gate.
+pub fn reports_stream(name: &str) -> String {
+    format!("{}_REPORTS", name.to_uppercase())
+}
+
+/// The original subject, as far as it fits.
+fn source_subject(entry: &Entry, input: &Stored, to: &mut Differences) {
+    let original = entry.header("Oncegate-Source-Subject");
+    let told = original.unwrap_or_default();
+    let odd = |c: char| c.is_control() || c == '\u{FFFD}';
+    let as_far_as_it_fits = match input.subject.find(odd) {
+        Some(end) => told.starts_with(&input.subject[..end]),
+        None if input.subject.len() > 3_000 => {
+            told.len() > 1_000 && input.subject.starts_with(told)
+        }
+        None => input.subject == told,
+    };
+    to.expect("Oncegate-Source-Subject", as_far_as_it_fits, original);
+}
+
+/// `usable`: scope and key, if there is a usable one.
+fn key(entry: &Entry, usable: Option<(&Vec<String>, &String)>, to: &mut Differences) {
+    if let Some((_, key)) = usable {
+        to.equal("Idempotency-Key", entry.header("Idempotency-Key"), Some(key.as_str()));
+    }
+    let scope = entry.header("Oncegate-Scope");
+    match usable.filter(|(scope, _)| !scope.is_empty()) {
+        None => to.equal("Oncegate-Scope", scope, None),
+        Some((expected, _)) => {
+            let parts: Option<Vec<String>> = scope.and_then(|s| serde_json::from_str(s).ok());
+            to.equal("Oncegate-Scope", parts.as_ref(), Some(expected));
+        }
+    }
+}
+
+/// The sender's own headers, in any order; `expected` is `None` if his block is not well made. The one
+/// header for the server that may stand there is the fence of the gate itself.
+fn headers(
+    entry: &Entry,
+    (expected, presence): (Option<&[(String, String)]>, Presence),
+    keyed: bool,
+    to: &mut Differences,
+) {
+    let fence = ("Nats-Expected-Last-Sequence".to_string(), (entry.sequence - 1).to_string());
+    let Some(expected) = expected else {
+        let forged = |header: &(String, String)| {
+            header.0.to_lowercase().starts_with("nats-") && *header != fence
+        };
+        to.expect("headers", !entry.headers.iter().any(forged), &entry.headers);
+        return;
+    };
+    let mut kept: Vec<_> = entry
+        .headers
+        .iter()
+        .filter(|(name, _)| !name.starts_with("Oncegate-"))
+        .filter(|header| **header != fence)
+        .filter(|(name, _)| !keyed || name != "Idempotency-Key")
+        .cloned()
+        .collect();
+    let mut expected = expected.to_vec();
+    kept.sort();
+    expected.sort();
+    let none = presence == Presence::Absent || presence == Presence::Either && kept.is_empty();
+    to.equal("sender's headers", kept, if none { Vec::new() } else { expected });
+}
+
+fn reason(entry: &Entry, why: &str, to: &mut Differences) {
+    to.equal("Oncegate-Reason", entry.reason(), Some(why));
+    let detail = entry.header("Oncegate-Detail").unwrap_or_default();
+    to.expect("Oncegate-Detail", detail.contains(' '), detail);
 }
 
 /// `json:` or `bytes:` and 32 hex digits.

@@ -84,18 +84,35 @@ pub fn read_from(client: &mut Client, stream: &str, from: u64, to: u64) -> Vec<E
     streams::read(client, stream, from..=to).into_iter().map(Entry::new).collect()
 }
 
-/// The furthest input position that the ledger's last entries name.
+/// The furthest action that the ledger's last entries name.
 pub fn last_named(client: &mut Client, stream: &str) -> Option<Position> {
+    let reports = format!("{stream}_REPORTS");
+    last_of(client, stream, |named| named.stream != reports)
+}
+
+/// The furthest report.
+pub fn last_reported(client: &mut Client, stream: &str) -> Option<Position> {
+    let reports = format!("{stream}_REPORTS");
+    last_of(client, stream, |named| named.stream == reports)
+}
+
+fn last_of(
+    client: &mut Client,
+    stream: &str,
+    fits: impl Fn(&Position) -> bool,
+) -> Option<Position> {
     let mut to = streams::last_sequence(client, stream);
+    let mut many = 8;
     while to > 0 {
-        let from = to.saturating_sub(7).max(1);
+        let from = (to + 1).saturating_sub(many).max(1);
         let entries = read_from(client, stream, from, to);
-        let named =
-            entries.iter().rev().find_map(|entry| entry.source().or_else(|| entry.judged()));
-        if named.is_some() {
-            return named;
+        let named = |entry: &Entry| {
+            [entry.source(), entry.judged()].into_iter().flatten().find(|named| fits(named))
+        };
+        if let Some(named) = entries.iter().rev().find_map(named) {
+            return Some(named);
         }
-        to = from - 1;
+        (to, many) = (from - 1, many * 4);
     }
     None
 }

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod compare;
+pub mod executor;
 pub mod gate;
 pub mod http;
 pub mod identity;
@@ -17,6 +18,7 @@ pub mod raw;
 pub mod server;
 pub mod stores;
 pub mod streams;
+pub mod term;
 pub mod world;
 
 use std::collections::VecDeque;

@@ -1,14 +1,18 @@
-//! The contract as a simple program: input messages in order, decisions out. It shares nothing
-//! with the worker, keeps everything in memory, and is in no hurry.
+//! The contract as a simple program: actions and reports in the ledger's order, decisions out. It shares
+//! nothing with the worker, keeps everything in memory, and is in no hurry.
 
-use std::collections::{BTreeSet, HashMap};
+pub mod reports;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use uuid::Uuid;
 
 use super::gate::Settings;
 use super::json::Json;
 use super::streams::Stored;
+use reports::Run;
 
 /// The settings that decide, as a test chooses them.
 #[derive(Debug, Clone)]
@@ -109,7 +113,7 @@ pub struct Decision {
     pub headers: Option<Vec<(String, String)>>,
     pub payload: Presence,
     pub kept_headers: Presence,
-    /// The accepted original, by its place among the inputs.
+    /// The accepted original, by its place among the actions.
     pub first: Option<usize>,
     /// Which rules were in force.
     pub era: usize,
@@ -123,9 +127,12 @@ impl Decision {
 
 struct Original {
     input: usize,
+    /// Where its entry stands.
+    sequence: u64,
     rules: Rules,
     expires: Timestamp,
     message: Stored,
+    run: Uuid,
 }
 
 type FullKey = (Vec<String>, String);
@@ -134,10 +141,13 @@ pub struct Model {
     rules: Rules,
     era: usize,
     seen: HashMap<FullKey, Original>,
-    /// Inputs whose entries the ledger has dropped.
-    gone: BTreeSet<usize>,
+    runs: HashMap<Uuid, Run>,
+    /// The ledger has dropped its entries before this sequence.
+    kept_from: u64,
     /// The highest source time named in the ledger so far.
     clock: Timestamp,
+    /// As it was at the last entry of a report.
+    clock_of_reports: Timestamp,
     judged: usize,
 }
 
@@ -147,8 +157,10 @@ impl Model {
             rules,
             era: 0,
             seen: HashMap::new(),
-            gone: BTreeSet::new(),
+            runs: HashMap::new(),
+            kept_from: 0,
             clock: Timestamp::MIN,
+            clock_of_reports: Timestamp::MIN,
             judged: 0,
         }
     }
@@ -159,20 +171,21 @@ impl Model {
         self.era += 1;
     }
 
-    /// From here on the ledger lacks the entries of these inputs.
-    pub fn lose(&mut self, inputs: &BTreeSet<usize>) {
-        self.gone.extend(inputs);
+    /// From here on the ledger lacks the entries before this sequence.
+    pub fn lose_before(&mut self, sequence: u64) {
+        self.kept_from = sequence;
     }
 
-    /// Drops what no later message can see; the place of the oldest input that one still can.
+    /// Drops what no later message can see; the place of the oldest action that one still can.
     pub fn forget_expired(&mut self) -> usize {
-        self.seen.retain(|_, original| original.expires > self.clock);
-        self.seen.values().map(|original| original.input).min().unwrap_or(self.judged)
+        let Self { seen, runs, clock, clock_of_reports, judged, .. } = self;
+        seen.retain(|_, original| original.expires > *clock);
+        runs.retain(|_, run| run.expires > *clock_of_reports);
+        seen.values().map(|original| original.input).min().unwrap_or(*judged)
     }
 
-    /// The next message of the input.
+    /// The next action. If it is accepted, its entry is awaited by [`Model::ran`].
     pub fn judge(&mut self, message: &Stored) -> Decision {
-        let input = self.judged;
         self.judged += 1;
         let now = self.clock.max(message.time);
         let mut decision = self.read(message);
@@ -182,22 +195,28 @@ impl Model {
         if decision.verdict == Verdict::Accepted {
             decision.verdict = self.forwardable(message, &decision);
         }
-        if decision.verdict == Verdict::Accepted
-            && let Some(key) = &decision.key
-        {
-            let original = Original {
-                input,
-                rules: self.rules.clone(),
-                expires: now + self.rules.window,
-                message: message.clone(),
-            };
-            self.seen.insert((decision.scope.clone(), key.clone()), original);
-        }
         if decision.verdict != Verdict::Duplicate {
             self.clock = now;
         }
         self.room(message, &mut decision);
         decision
+    }
+
+    /// The last action was accepted, as this run, by the entry at this sequence.
+    pub fn ran(&mut self, message: &Stored, decision: &Decision, run: Uuid, sequence: u64) {
+        let Some(key) = &decision.key else { return };
+        let key = (decision.scope.clone(), key.clone());
+        let expires = self.clock + self.rules.window;
+        self.runs.insert(run, Run { key: key.clone(), expires, result: None, released: false });
+        let original = Original {
+            input: self.judged - 1,
+            sequence,
+            rules: self.rules.clone(),
+            expires,
+            message: message.clone(),
+            run,
+        };
+        self.seen.insert(key, original);
     }
 
     /// All that the message alone decides.
@@ -249,7 +268,7 @@ impl Model {
         if now >= original.expires {
             return;
         }
-        if self.gone.contains(&original.input) && !original.rules.judge_alike(&self.rules) {
+        if original.sequence < self.kept_from && !original.rules.judge_alike(&self.rules) {
             decision.verdict = Verdict::Rejected("rules_changed");
             return;
         }

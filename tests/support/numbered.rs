@@ -70,7 +70,10 @@ pub fn cursors(ledger_sequence: u64) -> Cursors {
 
 /// Ledger positions `first..=last`, each with its key.
 pub fn commit(first: u64, last: u64) -> Commit {
-    Commit { puts: (first..=last).map(|n| (key(n), record(n))).collect(), cursors: cursors(last) }
+    Commit {
+        changes: (first..=last).map(|n| (key(n), Some(record(n)))).collect(),
+        cursors: cursors(last),
+    }
 }
 
 pub fn load(

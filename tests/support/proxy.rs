@@ -10,7 +10,8 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Which {
     All,
-    /// Of a worker's connections the one that it names so: `ledger`, `lease`, `feed`.
+    /// Of a worker's connections the one that it names so: `ledger`, `lease`, `feed`, `reports`,
+    /// `answers`.
     Role(&'static str),
 }
 

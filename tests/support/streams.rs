@@ -44,6 +44,15 @@ pub fn ledger_config(more: &Value) -> Value {
     config
 }
 
+/// The stream of reports as `run` would make it.
+pub fn reports_config(name: &str) -> Value {
+    let subjects = [format!("{name}.results.>"), format!("{name}.operator.>")];
+    json!({
+        "name": format!("{}_REPORTS", name.to_uppercase()), "subjects": subjects, "storage": "file",
+        "retention": "workqueue", "discard": "new", "num_replicas": 1,
+    })
+}
+
 fn merge(config: &mut Value, more: &Value) {
     for (field, value) in more.as_object().into_iter().flatten() {
         config[field] = value.clone();
@@ -112,6 +121,13 @@ pub fn read(client: &mut Client, stream: &str, sequences: RangeInclusive<u64>) -
         all_told.then_some(answers)
     });
     answers.iter().filter_map(stored).collect()
+}
+
+/// What this stream holds from `next` on, which then is one more than its last sequence.
+pub fn read_on(client: &mut Client, stream: &str, next: &mut u64) -> Vec<Stored> {
+    let (from, last) = (*next, last_sequence(client, stream));
+    *next = from.max(last + 1);
+    read(client, stream, from..=last)
 }
 
 fn stored(answer: &Value) -> Option<Stored> {

@@ -1,13 +1,14 @@
 //! A server, a worker, and all that was published: the stage of most tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use super::compare::{Comparison, Judged};
+use super::compare::{Change, Comparison, Judged, JudgedReport, Place, reports_stream};
 use super::gate::Gate;
-use super::ledger::{self, Entry};
-use super::model::{Model, Rules, Verdict};
+use super::ledger::{self, Entry, Position};
+use super::model::reports::Outcome;
+use super::model::{Rules, Verdict};
 use super::raw::{Client, Outgoing};
 use super::server::Server;
 use super::streams::{self, Stored};
@@ -40,12 +41,15 @@ pub struct World<S: Site = Server> {
     inputs: Vec<Stored>,
     /// The next input sequence that was not read yet.
     unread: u64,
-    /// From which input on which rules are in force.
-    eras: Vec<(usize, Rules)>,
+    reports: Vec<Stored>,
+    unread_report: u64,
+    /// Rules, and after which entry of the ledger they came into force.
+    eras: Vec<(u64, Rules)>,
     foreign: BTreeSet<u64>,
-    /// Entries that the ledger has dropped since they were compared, and from which input on.
+    /// Entries that the ledger has dropped since they were compared.
     dropped: Vec<Entry>,
-    gone: Vec<(usize, BTreeSet<usize>)>,
+    /// After which entry it had dropped those before which.
+    lost: Vec<(u64, u64)>,
 }
 
 impl World {
@@ -76,10 +80,12 @@ impl<S: Site> World<S> {
             input: "ACTIONS".into(),
             inputs: Vec::new(),
             unread: 1,
+            reports: Vec::new(),
+            unread_report: 1,
             eras: vec![(0, rules)],
             foreign: BTreeSet::new(),
             dropped: Vec::new(),
-            gone: Vec::new(),
+            lost: Vec::new(),
         }
     }
 
@@ -92,6 +98,11 @@ impl<S: Site> World<S> {
         self.rules().name.to_uppercase()
     }
 
+    /// The name of the stream of reports.
+    pub fn reports_stream(&self) -> String {
+        reports_stream(self.rules().name)
+    }
+
     /// Publishes; the message's sequence in the input stream.
     pub fn publish(&mut self, message: &Outgoing) -> u64 {
         self.client.publish(message).sequence
@@ -101,6 +112,40 @@ impl<S: Site> World<S> {
     pub fn act(&mut self, key: &str, payload: &str) -> u64 {
         let message = action("actions.pay", key, payload);
         self.publish(&message)
+    }
+
+    /// Publishes reports. They are gone when they are judged: the worker stands still until they are captured.
+    /// Their sequences in the same order.
+    pub fn report_all(&mut self, messages: &[Outgoing]) -> Vec<u64> {
+        let running = self.gate.is_started() && !self.gate.has_ended();
+        if running {
+            self.gate.freeze();
+        }
+        let sequences = self.publish_all(messages);
+        self.capture();
+        if running {
+            self.gate.thaw();
+        }
+        sequences
+    }
+
+    /// Publishes a report.
+    pub fn report(&mut self, message: &Outgoing) -> u64 {
+        self.report_all(std::slice::from_ref(message)).remove(0)
+    }
+
+    /// The stream of reports, as `run` would make it, where there is none yet.
+    pub fn make_reports_stream(&mut self) {
+        let name = self.reports_stream();
+        if !streams::info(&mut self.client, &name)["error"].is_null() {
+            let config = streams::reports_config(self.rules().name);
+            streams::create(&mut self.client, &config);
+        }
+    }
+
+    /// The stream of reports was made anew.
+    pub fn reports_are_new(&mut self) {
+        self.unread_report = 1;
     }
 
     /// Publishes an action as soon as the worker has made the input stream.
@@ -146,7 +191,13 @@ impl<S: Site> World<S> {
     /// Whoever judges from here on does so under these rules.
     pub fn rules_are(&mut self, rules: Rules) {
         self.settle();
-        self.eras.push((self.inputs.len(), rules));
+        self.begin_era(rules);
+    }
+
+    /// All that was published is judged.
+    fn begin_era(&mut self, rules: Rules) {
+        let ledger = self.ledger();
+        self.eras.push((streams::last_sequence(&mut self.client, &ledger), rules));
     }
 
     /// From here on the worker runs under these rules: stops it, starts it, with flags.
@@ -154,7 +205,7 @@ impl<S: Site> World<S> {
         self.settle();
         self.gate.stop();
         rules.write(&mut self.gate.settings);
-        self.eras.push((self.inputs.len(), rules));
+        self.begin_era(rules);
         self.gate.flags = flags.iter().map(|flag| flag.to_string()).collect();
         self.gate.start();
     }
@@ -167,27 +218,23 @@ impl<S: Site> World<S> {
         let first =
             streams::info(&mut self.client, &stream)["state"]["first_seq"].as_u64().unwrap();
         let is_gone = |entry: &Entry| entry.sequence < first;
-        let gone = |entry: &Option<Entry>| entry.as_ref().is_some_and(is_gone);
-        let inputs = (0..report.of_input.len()).filter(|index| gone(&report.of_input[*index]));
-        self.gone.push((self.inputs.len(), inputs.collect()));
+        self.lost.push((streams::last_sequence(&mut self.client, &stream), first));
         self.dropped = report.entries.into_iter().filter(is_gone).collect();
         assert!(!self.dropped.is_empty(), "nothing was dropped");
     }
 
-    /// Reads what the input stream holds beyond what was read before. A work queue loses its
+    /// Reads what the input streams hold beyond what was read before. A work queue loses its
     /// messages when they are judged, so there it must be called before.
     pub fn capture(&mut self) {
-        let last = streams::last_sequence(&mut self.client, &self.input);
-        let from = self.unread;
-        if last >= from {
-            let read = streams::read(&mut self.client, &self.input, from..=last);
-            let filter = |message: &Stored| message.subject.starts_with("actions.");
-            self.inputs.extend(read.into_iter().filter(filter));
-            self.unread = last + 1;
-        }
+        let read = streams::read_on(&mut self.client, &self.input, &mut self.unread);
+        let filter = |message: &Stored| message.subject.starts_with("actions.");
+        self.inputs.extend(read.into_iter().filter(filter));
+        let stream = self.reports_stream();
+        let read = streams::read_on(&mut self.client, &stream, &mut self.unread_report);
+        self.reports.extend(read);
     }
 
-    /// Waits until the ledger names the last input.
+    /// Waits until the ledger names the last inputs.
     pub fn settle(&mut self) {
         self.capture();
         wait_until("the last input to be judged", || {
@@ -196,14 +243,17 @@ impl<S: Site> World<S> {
         });
     }
 
-    /// Whether the ledger names the last input that was captured.
+    /// Whether the ledger names the last inputs that were captured.
     pub fn is_settled(&mut self) -> bool {
         let stream = self.ledger();
-        let Some(last) = self.inputs.last() else {
-            return true;
+        let client = &mut self.client;
+        let is = |named: Option<Position>, last: &Stored| {
+            named.is_some_and(|named| (named.sequence, named.time) == (last.sequence, last.time))
         };
-        ledger::last_named(&mut self.client, &stream)
-            .is_some_and(|named| (named.sequence, named.time) == (last.sequence, last.time))
+        let actions = self.inputs.last();
+        let reports = self.reports.last();
+        actions.is_none_or(|last| is(ledger::last_named(client, &stream), last))
+            && reports.is_none_or(|last| is(ledger::last_reported(client, &stream), last))
     }
 
     /// Waits until everything is judged; then the ledger must equal the model.
@@ -216,31 +266,27 @@ impl<S: Site> World<S> {
     /// The ledger as it stands must equal the model of all that was published.
     #[track_caller]
     pub fn compare(&mut self) -> Report {
-        let mut model = Model::new(self.eras[0].1.clone());
-        let mut judged = Vec::with_capacity(self.inputs.len());
-        for (index, input) in self.inputs.iter().enumerate() {
-            for (_, rules) in self.eras.iter().skip(1).filter(|(from, _)| *from == index) {
-                model.change(rules.clone());
-            }
-            for (_, gone) in self.gone.iter().filter(|(from, _)| *from == index) {
-                model.lose(gone);
-            }
-            let decision = model.judge(input);
-            judged.push(Judged { input: input.clone(), decision });
-        }
+        let mut comparison = Comparison::new(&self.eras[0].1, &self.input);
+        self.inputs.iter().for_each(|input| comparison.expect(input.clone()));
+        self.reports.iter().for_each(|report| comparison.expect_report(report.clone()));
+        let eras = self.eras.iter().skip(1);
+        let eras = eras.map(|(after, rules)| (*after, Change::Rules(rules.clone())));
+        let lost = self.lost.iter().map(|(after, before)| (*after, Change::Lost(*before)));
+        let mut changes: Vec<_> = eras.chain(lost).collect();
+        changes.sort_by_key(|(after, _)| *after);
+        changes.into_iter().for_each(|(after, change)| comparison.change_after(after, change));
         let stream = self.ledger();
         let mut entries = self.dropped.clone();
         entries.extend(ledger::read_all(&mut self.client, &stream));
         entries.retain(|entry| !self.foreign.contains(&entry.sequence));
-        let rules = &self.eras[0].1;
-        let found = match Comparison::of(rules, &self.input, &judged, &entries) {
-            Ok(found) => found,
-            Err(account) => panic!("the ledger is not what the model expects:\n{account}"),
-        };
-        let of_input = (0..judged.len())
-            .map(|index| found.get(&index).map(|entry| (*entry).clone()))
-            .collect();
-        Report { judged, of_input, entries }
+        let entry_of =
+            entries.iter().filter_map(|entry| Some((comparison.take(entry)?, entry.clone())));
+        let entry_of = entry_of.collect();
+        if let Err(account) = comparison.end() {
+            panic!("the ledger is not what the model expects:\n{account}");
+        }
+        let (judged, reports) = comparison.judged();
+        Report { judged, reports, entry_of, entries }
     }
 }
 
@@ -249,10 +295,24 @@ pub fn action(subject: &str, key: &str, payload: &str) -> Outgoing {
     Outgoing::new(subject, &[("Idempotency-Key", key)], payload.as_bytes())
 }
 
+/// A report on this run of this key.
+pub fn result(key: &str, run_id: &str, status: &str, payload: &[u8]) -> Outgoing {
+    let headers =
+        [("Idempotency-Key", key), ("Oncegate-Run-Id", run_id), ("Oncegate-Status", status)];
+    Outgoing::new("oncegate.results.pay", &headers, payload)
+}
+
+/// An operator's.
+pub fn forget(key: &str) -> Outgoing {
+    let headers = [("Idempotency-Key", key), ("Oncegate-Detail", "it was wrong")];
+    Outgoing::new("oncegate.operator.forget", &headers, b"")
+}
+
 /// A ledger that equals the model.
 pub struct Report {
     pub judged: Vec<Judged>,
-    of_input: Vec<Option<Entry>>,
+    pub reports: Vec<JudgedReport>,
+    entry_of: HashMap<Place, Entry>,
     /// All of the gate's entries.
     pub entries: Vec<Entry>,
 }
@@ -272,12 +332,38 @@ impl Report {
 
     /// Its entry.
     pub fn entry(&self, sequence: u64) -> &Entry {
-        let entry = self.of_input[self.index(sequence)].as_ref();
-        entry.expect("this input has no entry")
+        let place = Place::Action(self.index(sequence));
+        self.entry_of.get(&place).expect("this input has no entry")
+    }
+
+    fn report_index(&self, sequence: u64) -> usize {
+        self.reports
+            .iter()
+            .rposition(|report| report.input.sequence == sequence)
+            .expect("no such report")
+    }
+
+    /// What became of the report of this sequence.
+    pub fn outcome(&self, sequence: u64) -> Outcome {
+        let decision = &self.reports[self.report_index(sequence)].decision;
+        decision.as_ref().map_or(Outcome::Repeated, |decision| decision.outcome)
+    }
+
+    /// Its entry.
+    pub fn report_entry(&self, sequence: u64) -> &Entry {
+        let place = Place::Report(self.report_index(sequence));
+        self.entry_of.get(&place).expect("this report has no entry")
     }
 
     pub fn count(&self, fits: impl Fn(Verdict) -> bool) -> usize {
         self.judged.iter().filter(|judged| fits(judged.decision.verdict)).count()
+    }
+
+    pub fn count_reports(&self, fits: impl Fn(Outcome) -> bool) -> usize {
+        let outcomes = self.reports.iter().map(|report| {
+            report.decision.as_ref().map_or(Outcome::Repeated, |decision| decision.outcome)
+        });
+        outcomes.filter(|outcome| fits(*outcome)).count()
     }
 
     /// How many entries there are of this kind.

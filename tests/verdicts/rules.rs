@@ -203,6 +203,6 @@ fn point_to(world: &World, key: &str, ledger_sequence: u64) {
     let mut record = table.load_many(&[&key]).unwrap().pop().flatten().unwrap();
     record.ledger_sequence = ledger_sequence;
     let cursors = table.cursors().unwrap();
-    let puts = vec![(key, record)];
-    table.commit(&oncegate::gate::engine::Commit { puts, cursors }).unwrap();
+    let changes = vec![(key, Some(record))];
+    table.commit(&oncegate::gate::engine::Commit { changes, cursors }).unwrap();
 }

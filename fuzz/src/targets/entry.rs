@@ -50,7 +50,7 @@ fn add_run_id(headers: &mut Headers) {
     let key = headers.one(entry::KEY).map(|key| ActionKey::new(&scope, key));
     if let Some(source) = source {
         let run_id = source.run_id(key.as_ref()).to_string();
-        headers.0.push((entry::RUN_ID.to_owned(), run_id));
+        *headers = headers.iter().chain([(entry::RUN_ID, run_id.as_str())]).collect();
     }
 }
 
@@ -87,10 +87,10 @@ fn read(subject: &str, headers: &Headers, payload: &[u8]) {
     };
     for name in needed {
         let (own, others): (Vec<_>, Vec<_>) =
-            headers.0.iter().cloned().partition(|(other, _)| other.eq_ignore_ascii_case(name));
+            headers.iter().partition(|(other, _)| other.eq_ignore_ascii_case(name));
         assert_eq!(own.len(), 1);
-        assert!(decode(subject, &Headers(others), payload).is_err(), "it needs {name}");
-        let twice = Headers([&headers.0[..], &own].concat());
+        assert!(decode(subject, &Headers::from_iter(others), payload).is_err(), "it needs {name}");
+        let twice: Headers = headers.iter().chain(own).collect();
         assert!(decode(subject, &twice, payload).is_err(), "{name} is there twice");
     }
 }

@@ -179,7 +179,7 @@ fn accepted(choices: &mut Choices, runs: &mut Runs) -> Stored {
         pairs.extend(key_headers(&key));
         runs.push((source, key));
     }
-    ("oncegate.accepted.a".to_owned(), Ok(Headers(pairs)), Bytes::new())
+    ("oncegate.accepted.a".to_owned(), Ok(pairs.into_iter().collect()), Bytes::new())
 }
 
 fn key_headers(key: &ActionKey) -> [(String, String); 2] {
@@ -194,13 +194,17 @@ fn completed(choices: &mut Choices, runs: &Runs) -> Stored {
     let run_id = run.run_id(Some(&key)).to_string();
     let mut pairs = reported(choices, &key);
     pairs.push((entry::RUN_ID.to_owned(), run_id));
-    (format!("oncegate.completed.{status}"), Ok(Headers(pairs)), Bytes::new())
+    (format!("oncegate.completed.{status}"), Ok(pairs.into_iter().collect()), Bytes::new())
 }
 
 fn released(choices: &mut Choices, runs: &Runs) -> Stored {
     let by = choices.pick(&["retry", "operator"]);
     let (_, key) = run(choices, runs);
-    (format!("oncegate.released.{by}"), Ok(Headers(reported(choices, &key))), Bytes::new())
+    (
+        format!("oncegate.released.{by}"),
+        Ok(reported(choices, &key).into_iter().collect()),
+        Bytes::new(),
+    )
 }
 
 fn run(choices: &mut Choices, runs: &Runs) -> (Source, ActionKey) {
@@ -230,7 +234,7 @@ fn rejected(choices: &mut Choices) -> Stored {
     if choices.coin() {
         pairs.push((entry::JUDGED.to_owned(), self::source(choices).to_string()));
     }
-    (subject, Ok(Headers(pairs)), Bytes::new())
+    (subject, Ok(pairs.into_iter().collect()), Bytes::new())
 }
 
 /// Nearly an entry.
@@ -241,9 +245,10 @@ fn foreign(choices: &mut Choices, runs: &mut Runs) -> Stored {
         1 => (format!("x{subject}"), headers, payload),
         2 => ("oncegate.leading".to_owned(), headers, choices.text().into()),
         _ => {
-            let Headers(mut pairs) = headers.unwrap();
-            pairs.remove(choices.below(3));
-            (subject, Ok(Headers(pairs)), payload)
+            let left_out = choices.below(3);
+            let headers = headers.unwrap();
+            let kept = headers.iter().enumerate().filter(|(at, _)| *at != left_out);
+            (subject, Ok(kept.map(|(_, pair)| pair).collect()), payload)
         }
     }
 }

@@ -136,12 +136,7 @@ impl Follow {
         applied
     }
 
-    fn apply(
-        &mut self,
-        read: ReadEntry,
-        mut records: Option<&mut Records>,
-        applied: &mut Applied,
-    ) {
+    fn apply(&mut self, read: ReadEntry, mut records: Option<&mut Records>, applied: &mut Applied) {
         let ReadEntry { sequence, time_ns, fingerprint, entry } = read;
         // Accepted entries before the first term that is left leave no record: what they held is lost
         // too, so the count begins behind them.

@@ -35,9 +35,9 @@ use super::record::KeyRecord;
 use super::report::Report;
 use super::rules::Rules;
 use super::source::{Source, TimeNs};
-use session::{Append, Ended, Reply, Session};
 pub use decided::{Decided, InputKind, Outcome};
 pub use fold::Change;
+use session::{Append, Ended, Reply, Session};
 use stretch::Stretches;
 pub use unsettled::Unsettled;
 

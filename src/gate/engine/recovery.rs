@@ -7,8 +7,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-pub use super::follow::{LedgerMessage, Records};
 use super::follow::{Applied, Follow, Read, fingerprint};
+pub use super::follow::{LedgerMessage, Records};
 pub use super::refusal::Refusal;
 use super::{Commit, Outcome};
 use crate::gate::cursor::{CLOCK_STEP_NS, Cursors, Filling, InputCursor};

@@ -73,8 +73,7 @@ impl Engine {
             Ok(reported) => {
                 let state = status.state(head.ledger.sequence + 1);
                 let after = KeyRecord { state, ..before.clone() };
-                let receipt =
-                    self.report_receipt(report, (Shown::Completed, false), Some(&after));
+                let receipt = self.report_receipt(report, (Shown::Completed, false), Some(&after));
                 self.enqueue_report(reported, Some(before), (Outcome::Completed, receipt));
                 if let (Told::Result { digest, .. }, Some(overlaid)) =
                     (told, self.overlay.get_mut(told.key()))

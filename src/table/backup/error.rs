@@ -74,6 +74,22 @@ pub enum BackupError {
         /// The newest format that this version reads.
         known: u32,
     },
+    /// An oncegate before the first release made it.
+    #[error(
+        "backup {id} in {path} has format {found}, this oncegate reads format {known}. Nothing was changed: \
+         restore a later one with --id (`oncegate backup {path} --list` shows them), or leave `table.path` empty, \
+         and `oncegate rebuild` fills it from the ledger"
+    )]
+    OlderFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Its number.
+        id: u32,
+        /// Its format.
+        found: u32,
+        /// The format that this version reads.
+        known: u32,
+    },
     /// What is there is not what was written.
     #[error(
         "backup {id} in {path} is damaged ({what}). Nothing was changed. Check the disk; `oncegate backup \

@@ -27,13 +27,14 @@ use serde::{Deserialize, Serialize};
 use super::meta::FORMAT;
 use super::rocks::RocksTable;
 use super::{KeyTable, TableError};
-use crate::gate::source::TimeNs;
+use crate::gate::source::{NS_PER_S, TimeNs};
 
 pub use error::BackupError;
 use place::Place;
 pub use restore::Restored;
 
-const NS_PER_S: TimeNs = 1_000_000_000;
+/// What [`Backups::damaged`] means.
+pub const INCOMPLETE: &str = "its list of files can't be read, or one is missing";
 
 /// A directory of backups, locked until this is dropped.
 pub struct Backups {
@@ -191,9 +192,7 @@ impl Backups {
             return Err(BackupError::Empty { path: path() });
         };
         if damaged.contains(&id) {
-            return Err(self
-                .place
-                .damaged(id, "its list of files can't be read, or one is missing"));
+            return Err(self.place.damaged(id, INCOMPLETE));
         }
         let found = backups.into_iter().find(|backup| backup.id == id);
         found.ok_or_else(|| BackupError::NoSuch { path: path(), id })

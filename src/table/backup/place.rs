@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{BackupError, Note};
-use crate::table::home::{LOCK, write_atomically};
+use crate::table::home::{self, LOCK, write_atomically};
 
 const MARK: &str = "oncegate.json";
 const NOTES: &str = "notes";
@@ -165,12 +165,7 @@ fn is_empty(path: &Path) -> Result<bool, BackupError> {
 }
 
 fn lock(path: &Path) -> Result<File, BackupError> {
-    let at = path.join(LOCK);
-    let lock = File::options().create(true).truncate(false).write(true).open(&at);
-    let lock = lock.map_err(|cause| BackupError::io(&at, "opening the lock", cause))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(BackupError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(cause)) => Err(BackupError::io(&at, "locking", cause)),
-    }
+    let lock = home::lock(path);
+    let lock = lock.map_err(|cause| BackupError::io(&path.join(LOCK), "locking", cause))?;
+    lock.ok_or_else(|| BackupError::InUse { path: path.to_owned() })
 }

@@ -73,9 +73,16 @@ fn look_into(new: &Path, place: &Place, id: u32) -> Result<Cursors, BackupError>
         TableError::NewerFormat { path, found, known } => {
             BackupError::NewerFormat { path, found, known }
         }
+        TableError::OlderFormat { path, found, known } => {
+            BackupError::OlderFormat { path, id, found, known }
+        }
         TableError::OtherGate { path, found, wanted } => {
             BackupError::OtherGate { path, found, wanted }
         }
+        TableError::Storage { cause, .. } => {
+            BackupError::storage(new, "opening the copy of a backup", cause)
+        }
+        TableError::Io { path, doing, cause } => BackupError::Io { path, doing, cause },
         other => other.into(),
     })
 }

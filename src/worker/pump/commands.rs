@@ -79,7 +79,7 @@ impl Pump<'_> {
 
     fn await_clock(&self, source: &Source) {
         let why = format!(
-            "the source time of action {source} is more than retention.clock_skew ahead of this \
+            "the source time of {source} is more than retention.clock_skew ahead of this \
              machine's clock; judging it would expire every key at once. Correct the clocks of this \
              machine and of the NATS server; or raise retention.clock_skew; or delete the message from \
              the stream, and start the gate again"

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::InputStream;
 use crate::gate::action::{self, Action, RawAction};
 use crate::gate::digest::Digest;
 use crate::gate::engine::recovery::{Recovered, RecoveredInput};
@@ -18,18 +19,17 @@ use crate::gate::key::ActionKey;
 use crate::gate::receipt;
 use crate::gate::record::KeyRecord;
 use crate::gate::report::{self, Report};
-use crate::config::InputStream;
 use crate::http::Status;
 use crate::nats::connect::Connection;
 use crate::nats::ledger::{self, LedgerReplies, LedgerSession};
 use crate::table::{KeyTable, TableError};
-use crate::worker::committer::Committer;
 use crate::worker::answering::Answering;
+use crate::worker::committer::Committer;
 use crate::worker::input::Decoded;
 use crate::worker::kill::{self, Place, Step};
 use crate::worker::term::{FeedMemory, Memory};
-use inlet::Inlet;
 use crate::worker::{Trouble, Worker, clock};
+use inlet::Inlet;
 
 /// The ledger answers within this, or the outcome counts as unknown.
 const LEDGER_DEADLINE: Duration = Duration::from_secs(5);
@@ -432,8 +432,8 @@ impl<'a> Pump<'a> {
         let mut ended_by = None;
         for (kind, ended) in [(InputKind::Actions, actions), (InputKind::Reports, reports)] {
             let Some((broken, highest)) = ended else { continue };
-            let broke = matches!(end, End::Recover { cause: FEED, .. })
-                && self.feed_ended == Some(kind);
+            let broke =
+                matches!(end, End::Recover { cause: FEED, .. }) && self.feed_ended == Some(kind);
             memory.feed(kind).learn(highest, broke);
             if broke {
                 ended_by = Some(broken);

@@ -1,14 +1,14 @@
 //! What befalls a cluster of three, with everything in three replicas.
 
-use super::ledgers;
+use super::{consumers, ledgers};
 use crate::stage::Stage;
 use crate::support::cluster::{Cluster, NODES};
 use crate::support::wait_until;
 
-const STREAMS: [&str; 3] = ["ACTIONS", "ONCEGATE", "KV_oncegate"];
+const STREAMS: [&str; 4] = ["ACTIONS", "ONCEGATE", "ONCEGATE_REPORTS", "KV_oncegate"];
 
 fn stream(stage: &mut Stage<Cluster>) -> &'static str {
-    STREAMS[stage.dice.roll(3) as usize]
+    STREAMS[stage.dice.roll(4) as usize]
 }
 
 /// The stream's leader, mostly; else any node.
@@ -46,7 +46,8 @@ pub fn poison_and_step_down(stage: &mut Stage<Cluster>) {
 }
 
 pub fn consumer_leader_steps_down(stage: &mut Stage<Cluster>) {
-    stage.world.server.ask("CONSUMER.LEADER.STEPDOWN.ACTIONS.oncegate");
+    let input = consumers::some_input(stage);
+    stage.world.server.ask(&format!("CONSUMER.LEADER.STEPDOWN.{input}.oncegate"));
     stage.publish();
 }
 

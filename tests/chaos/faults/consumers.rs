@@ -11,28 +11,39 @@ use crate::support::{streams, wait_until};
 
 const CONSUMER: &str = "ACTIONS.oncegate";
 
-/// The consumer is deleted, again and again by some chance.
+/// The stream of actions, or that of reports.
+pub fn some_input<S: Site>(stage: &mut Stage<S>) -> &'static str {
+    if stage.dice.roll(2) == 0 { "ACTIONS" } else { "ONCEGATE_REPORTS" }
+}
+
+/// A consumer is deleted, again and again by some chance.
 pub fn deleted<S: Site>(stage: &mut Stage<S>) {
     for _ in 0..=stage.dice.roll(3) {
-        stage.world.client.api(&format!("CONSUMER.DELETE.{CONSUMER}"), &Value::Null);
+        let input = some_input(stage);
+        stage.world.client.api(&format!("CONSUMER.DELETE.{input}.oncegate"), &Value::Null);
         stage.publish();
     }
 }
 
-/// The consumer is reset to some place: what is judged already, or beyond what is not.
+/// A consumer is reset to some place: what is judged already, or beyond what is not.
 pub fn moved<S: Site>(stage: &mut Stage<S>) {
-    let last = streams::last_sequence(&mut stage.world.client, "ACTIONS");
+    let input = some_input(stage);
+    let last = streams::last_sequence(&mut stage.world.client, input);
     let to = 1 + stage.dice.roll(last + 30);
-    move_to(stage, to);
+    reset(stage, input, to);
     stage.publish();
 }
 
-/// Its next delivery is of this sequence, or a later one. A reset of a consumer that is not there at
+/// The next delivery of an action is of this sequence, or a later one. A reset of a consumer that is not there at
 /// the moment is not answered.
 pub fn move_to<S: Site>(stage: &mut Stage<S>, to: u64) {
+    reset(stage, "ACTIONS", to);
+}
+
+fn reset<S: Site>(stage: &mut Stage<S>, input: &str, to: u64) {
     let mut somebody = stage.world.server.client();
     somebody.patience(Duration::from_secs(1));
-    somebody.try_api(&format!("CONSUMER.RESET.{CONSUMER}"), &json!({ "seq": to }));
+    somebody.try_api(&format!("CONSUMER.RESET.{input}.oncegate"), &json!({ "seq": to }));
 }
 
 /// Waits until a worker has asked the consumer for messages.
@@ -44,16 +55,17 @@ pub fn wait_for_pull<S: Site>(stage: &mut Stage<S>) {
     });
 }
 
-/// Somebody else pulls messages of the gate's consumer, and never acknowledges them.
+/// Somebody else pulls messages of a consumer of the gate, and never acknowledges them.
 pub fn pulled<S: Site>(stage: &mut Stage<S>) {
     let count = 1 + stage.dice.roll(20);
-    pull(stage, count);
+    let input = some_input(stage);
+    pull(stage, input, count);
     stage.publish();
 }
 
-fn pull<S: Site>(stage: &mut Stage<S>, count: u64) {
+fn pull<S: Site>(stage: &mut Stage<S>, input: &str, count: u64) {
     let ask = json!({ "batch": count, "expires": 2_000_000_000_u64 }).to_string();
-    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{CONSUMER}");
+    let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{input}.oncegate");
     stage
         .world
         .client

@@ -95,8 +95,7 @@ impl Misdeeds {
         acks: &mut Both<Acks>,
     ) {
         self.expected = expected;
-        let pairs = message.headers.iter().map(|(name, value)| (name.to_string(), value.clone()));
-        let headers = Headers(pairs.collect());
+        let headers: Headers = message.headers.iter().map(|(n, v)| (n, v)).collect();
         let entry = entry::decode("oncegate", &message.subject, &headers, &message.payload);
         let Ok(entry) = entry else { return };
         if core.is(Wrong::MarkBeforeAppend) {

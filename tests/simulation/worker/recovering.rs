@@ -94,9 +94,9 @@ impl Recovering {
 
 fn make_foreign(message: &mut LedgerMessage) {
     if let Ok(headers) = &mut message.headers {
-        headers
-            .0
-            .retain(|(name, _)| !["Oncegate-Digest", "Oncegate-Reason"].contains(&name.as_str()));
+        let kept =
+            |(name, _): &(&str, &str)| !["Oncegate-Digest", "Oncegate-Reason"].contains(name);
+        *headers = headers.iter().filter(kept).collect();
     }
 }
 

@@ -1,5 +1,7 @@
 //! `oncegate rejections`: the dead letters.
 
+mod mismatch;
+
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -7,12 +9,15 @@ use anyhow::bail;
 use clap::Args;
 use serde_json::{Value, json};
 
+use mismatch::Mismatch;
+
 use super::{connect, say};
 use crate::config::Config;
 use crate::gate::entry;
 use crate::gate::headers::Headers;
 use crate::gate::source::{Source, rfc3339};
 use crate::nats::api::STREAM_NOT_FOUND;
+use crate::nats::connect::Connection;
 use crate::nats::raw::{self, RawMessage};
 
 /// Between two looks for more.
@@ -26,6 +31,9 @@ pub struct Rejections {
     /// Only those with this reason, such as payload_mismatch
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
+    /// Show nothing of any payload: neither in what a mismatch differs, nor the values
+    #[arg(long)]
+    no_payload: bool,
     /// One JSON object a line on standard output
     #[arg(long)]
     json: bool,
@@ -41,7 +49,7 @@ impl Rejections {
             match raw::next(&connection, &ledger, next, &filter).await {
                 Ok(Some(found)) => {
                     next = found.sequence + 1;
-                    self.show(&config.name, &found)?;
+                    self.show(&config, &connection, &found).await?;
                 }
                 Ok(None) if self.follow => tokio::time::sleep(POLL).await,
                 Ok(None) => return Ok(ExitCode::SUCCESS),
@@ -58,17 +66,29 @@ impl Rejections {
         }
     }
 
-    fn show(&self, name: &str, found: &RawMessage) -> anyhow::Result<()> {
+    async fn show(
+        &self,
+        config: &Config,
+        connection: &Connection,
+        found: &RawMessage,
+    ) -> anyhow::Result<()> {
         let headers = found.headers.clone().unwrap_or_default();
         let reason = headers.one(entry::REASON).unwrap_or_default();
         if self.reason.as_deref().is_some_and(|wanted| wanted != reason) {
             return Ok(());
         }
-        let subject = original_subject(name, reason, &found.subject, &headers);
+        let subject = original_subject(&config.name, reason, &found.subject, &headers);
+        let mismatch = match self.no_payload {
+            true => None,
+            false => Mismatch::of(config, connection, (found, &headers, &subject)).await?,
+        };
         if self.json {
-            say(as_json(found, &headers, &subject))?;
+            let differences = mismatch.map(|mismatch| mismatch.to_json());
+            say(as_json(found, &headers, &subject, differences))?;
         } else {
-            say(as_text(found, &headers, &subject))?;
+            let lines = mismatch.iter().flat_map(Mismatch::lines);
+            let lines: String = lines.map(|line| format!("\n    {line}")).collect();
+            say(as_text(found, &headers, &subject) + &lines)?;
         }
         Ok(())
     }
@@ -80,7 +100,12 @@ fn original_subject(name: &str, reason: &str, subject: &str, headers: &Headers) 
     given.unwrap_or_else(|| subject.strip_prefix(&prefix).unwrap_or(subject).to_owned())
 }
 
-fn as_json(found: &RawMessage, headers: &Headers, subject: &str) -> Value {
+fn as_json(
+    found: &RawMessage,
+    headers: &Headers,
+    subject: &str,
+    differences: Option<Value>,
+) -> Value {
     let scope = headers.one(entry::SCOPE).and_then(|text| serde_json::from_str(text).ok());
     let first = headers.one(entry::FIRST_SEQUENCE).map(|sequence| {
         json!({
@@ -101,6 +126,7 @@ fn as_json(found: &RawMessage, headers: &Headers, subject: &str) -> Value {
         "digest": headers.one(entry::DIGEST),
         "source": headers.one(entry::SOURCE).and_then(source_json),
         "first": first,
+        "differences": differences,
         "payload_bytes": found.payload.len(),
     })
 }

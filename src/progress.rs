@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use super::clock;
+use crate::clock;
 
 const LINE_EVERY: Duration = Duration::from_secs(5);
 const BAR: &str = "{msg} {wide_bar} {human_pos}/{human_len} {rate}/s {eta} left";
