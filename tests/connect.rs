@@ -254,11 +254,11 @@ fn the_permissions_of_the_readme_are_enough() {
     world.check();
     world.act("asked for", "1");
     world.check();
-    an_operator_asks_and_forgets(&world, &password_of("operator", &snippet));
+    an_operator_asks_forgets_and_audits(&world, &password_of("operator", &snippet));
 }
 
 /// The answers come through, too.
-fn an_operator_asks_and_forgets(world: &World, password: &str) {
+fn an_operator_asks_forgets_and_audits(world: &World, password: &str) {
     let call = |arguments: &[&str]| {
         let mut command = world.gate.command(arguments);
         command.env("ONCEGATE__NATS__USER", "operator").env("ONCEGATE__NATS__PASSWORD", password);
@@ -271,6 +271,8 @@ fn an_operator_asks_and_forgets(world: &World, password: &str) {
     assert!(known.status.success(), "{known:?}");
     let forgotten = call(&["forget", "asked for", "--reason", "a test"]);
     assert!(forgotten.status.success(), "{forgotten:?}");
+    let audited = call(&["audit"]);
+    assert!(audited.status.success(), "{audited:?}");
 }
 
 #[test]
