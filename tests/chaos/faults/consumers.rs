@@ -77,7 +77,8 @@ fn pull<S: Site>(stage: &mut Stage<S>, input: &str, count: u64) {
 pub fn stolen<S: Site>(stage: &mut Stage<S>) {
     stage.settle();
     let leader = stage.wait_for_leader();
-    for worker in [leader, 1 - leader] {
+    // The standby first: stopped while it takes over, it may leave no consumer behind.
+    for worker in [1 - leader, leader] {
         stage.workers[worker].gate.stop();
     }
     stage.publish();
