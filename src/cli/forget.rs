@@ -90,8 +90,8 @@ impl Forget {
     fn show(&self, receipt: &Message) -> anyhow::Result<ExitCode> {
         let body: Value =
             serde_json::from_slice(&receipt.payload).context("the receipt is no JSON")?;
-        let text = |name: &str| body[name].as_str().unwrap_or("-").to_owned();
-        let released = body["verdict"] == "released";
+        let text = |name: &str| body.get(name).and_then(Value::as_str).unwrap_or("-").to_owned();
+        let released = text("verdict") == "released";
         if self.json {
             say(&body)?;
         } else if released {

@@ -56,7 +56,7 @@ impl Lookup {
         let known = loop {
             let left = until.saturating_duration_since(clock::monotonic());
             match self.ask(&connection, &config, left.min(WAIT_MAX)).await? {
-                Answer::Known(known) if known["state"] != "pending" || over(until) => break known,
+                Answer::Known(known) if !is_pending(&known) || over(until) => break known,
                 Answer::Known(_) => {}
                 Answer::Refused { code, why } if code != "503" || over(until) => {
                     bail!("key {:?}: {why} (code {code})", self.key)
@@ -108,32 +108,40 @@ impl Lookup {
     }
 }
 
+fn is_pending(known: &Value) -> bool {
+    known.get("state").is_some_and(|state| state == "pending")
+}
+
 fn over(until: Instant) -> bool {
     clock::monotonic() >= until
 }
 
 fn as_text(known: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let first = &known["first"];
+    let at = |pointer: &str| known.pointer(pointer).filter(|value| !value.is_null());
+    let text = |pointer: &str| match at(pointer) {
+        Some(Value::String(text)) => text.clone(),
+        Some(value) => value.to_string(),
+        None => "-".to_owned(),
+    };
     let mut lines = vec![
-        format!("key {}  scope {}", text(&known["key"]), known["scope"]),
-        format!("run {}  {}", text(&known["run_id"]), text(&known["state"])),
+        format!("key {}  scope {}", text("/key"), text("/scope")),
+        format!("run {}  {}", text("/run_id"), text("/state")),
         format!(
             "accepted as input {}, {}, ledger entry {}",
-            first["sequence"],
-            text(&first["time"]),
-            first["ledger_sequence"]
+            text("/first/sequence"),
+            text("/first/time"),
+            text("/first/ledger_sequence")
         ),
-        format!("seen until {}", text(&known["expires_at"])),
+        format!("seen until {}", text("/expires_at")),
     ];
-    let result = &known["result"];
-    if !result.is_null() {
-        lines.push(format!("result in ledger entry {}", result["ledger_sequence"]));
-        match (&result["data"], &result["data_base64"]) {
-            (Value::Null, Value::Null) => lines.push("too large to be shown here".to_owned()),
-            (Value::Null, base64) => lines.push(format!("base64 {}", text(base64))),
-            (data, _) => lines.push(data.to_string()),
-        }
+    if at("/result").is_some() {
+        lines.push(format!("result in ledger entry {}", text("/result/ledger_sequence")));
+        // Not by `at`: a result may be null.
+        lines.push(match (known.pointer("/result/data"), at("/result/data_base64")) {
+            (Some(data), _) => data.to_string(),
+            (None, Some(_)) => format!("base64 {}", text("/result/data_base64")),
+            (None, None) => "too large to be shown here".to_owned(),
+        });
     }
     lines.join("\n")
 }
