@@ -7,7 +7,10 @@
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::expect_used,
     clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
     clippy::indexing_slicing,
     clippy::print_stdout,
     missing_docs,

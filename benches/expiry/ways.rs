@@ -118,7 +118,7 @@ impl Way for Buckets {
         let mut batch = WriteBatch::default();
         let mut bytes = Vec::new();
         for (key, record) in &commit.changes {
-            let record = record.as_ref().expect("no key is given back");
+            let record = record.as_ref().unwrap();
             let end_ns = self.bucket(record.expires_ns);
             let bucket = self.db.cf_handle(&end_ns.to_string()).unwrap();
             bytes.clear();
