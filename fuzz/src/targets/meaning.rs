@@ -90,7 +90,7 @@ impl<'a> Meaning<'a> {
                 Entry::Released { key: released, .. } => released == key,
                 _ => false,
             };
-            if later.iter().flatten().any(|entry| ends(entry)) {
+            if later.iter().flatten().any(ends) {
                 return None;
             }
             let (_, term) = self.leading().rev().find(|(term, _)| *term < at)?;
