@@ -14,7 +14,9 @@ use crate::support::{streams, wait_until};
 
 pub const LEDGER: &str = "ONCEGATE";
 /// The stores of these streams are in the fixture: `streams/NAME`.
-pub const STREAMS: [&str; 3] = ["ACTIONS", "ORDERS", LEDGER];
+pub const STREAMS: [&str; 4] = ["ACTIONS", "ORDERS", REPORTS, LEDGER];
+/// Fixtures of entries of format 1 have none.
+const REPORTS: &str = "ONCEGATE_REPORTS";
 
 /// As long as the configuration allows: what is live in a fixture stays so.
 const WINDOW_SECONDS: u64 = 3_650 * 24 * 60 * 60;
@@ -106,7 +108,10 @@ impl Place {
         let mut server = Server::start();
         server.stop();
         for stream in STREAMS {
-            copy_tree(&fixture.join("streams").join(stream), &server.stream_files(stream));
+            let kept = fixture.join("streams").join(stream);
+            if stream != REPORTS || kept.exists() {
+                copy_tree(&kept, &server.stream_files(stream));
+            }
         }
         server.restart();
         let place = Self::new(server);
@@ -143,6 +148,15 @@ impl Place {
             named.is_some_and(|named| (&*named.stream, named.sequence) == (setting.stream(), last))
         });
         acks.iter().map(|ack| ack.sequence).collect()
+    }
+
+    /// Reports, and waits until all is settled: they are gone from their stream then.
+    pub fn report(&mut self, reports: &[Outgoing]) {
+        self.client.publish_all(reports);
+        wait_until("the reports to be settled", || {
+            self.gate.must_run();
+            streams::info(&mut self.client, REPORTS)["state"]["messages"] == 0
+        });
     }
 
     pub fn ledger_ends_at(&mut self) -> u64 {

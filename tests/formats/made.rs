@@ -91,6 +91,15 @@ fn fill(place: &mut Place) -> Vec<Retry> {
         mismatch(&entries, Setting::Orders, "orders.new", "order", n, &amount(n + 1, "1"))
     }));
 
+    let messages: Vec<_> =
+        (0..20).map(|n| keyed("actions.pay", "run", n, &amount(n, "1"))).collect();
+    let entries = term(place, Setting::Plain, &plain, &messages);
+    place.report(&reports_on(&entries));
+    let ended = |n| retry(Setting::Plain, "actions.pay", "run", n, &amount(n, "2"), "duplicate");
+    let given_back = |n| retry(Setting::Plain, "actions.pay", "run", n, "{}", "accepted");
+    retries.extend((0..10).map(ended));
+    retries.extend((10..18).map(given_back));
+
     // The last entry is a marker.
     let again: Vec<_> = (0..5).map(|n| keyed("actions.pay", "late", n, &amount(n, "3"))).collect();
     term(place, Setting::Plain, &plain, &again);
@@ -109,6 +118,33 @@ fn of_every_kind() -> Vec<Outgoing> {
     messages.push(message("actions.pay", Some(" "), "{}"));
     messages.push(message("actions.a\u{a0}b", Some("odd"), "{}"));
     messages
+}
+
+/// Results of the first ten runs, one of them twice, and one that is not known; then five keys are given back by
+/// their executor, and three by an operator.
+fn reports_on(entries: &[Entry]) -> Vec<Outgoing> {
+    let runs = entries.iter().filter(|entry| entry.kind() == "accepted");
+    let runs: Vec<_> = runs
+        .map(|entry| ["Idempotency-Key", "Oncegate-Run-Id"].map(|n| entry.header(n).unwrap()))
+        .collect();
+    let result = |[key, run]: [&str; 2], status, payload: &str| {
+        let headers =
+            [("Idempotency-Key", key), ("Oncegate-Run-Id", run), ("Oncegate-Status", status)];
+        Outgoing::new("oncegate.results.pay", &headers, payload.as_bytes())
+    };
+    let mut reports: Vec<_> = runs[..10]
+        .iter()
+        .zip(["succeeded", "failed"].into_iter().cycle())
+        .map(|(run, status)| result(*run, status, "{\"id\":1}"))
+        .collect();
+    reports.push(result(runs[0], "succeeded", "{\"id\":1.0}"));
+    reports.push(result([runs[0][0], runs[1][1]], "succeeded", "{}"));
+    reports.extend(runs[10..15].iter().map(|run| result(*run, "retry", "busy")));
+    reports.extend(runs[15..18].iter().map(|[key, _]| {
+        let headers = [("Idempotency-Key", *key), ("Oncegate-Detail", "by hand")];
+        Outgoing::new("oncegate.operator.forget", &headers, b"")
+    }));
+    reports
 }
 
 /// Under other rules than those they were made under, and other spellings.
