@@ -258,6 +258,10 @@ fn what_no_subject_can_carry_is_unroutable() {
         let message = entry::rejected("oncegate", &action, &rejection, None, limits);
         assert_eq!(message.subject, "oncegate.rejected.unroutable");
         assert!(message.headers.iter().any(|(name, _)| name == "Oncegate-Source-Subject"));
+        // Where several reasons hold, this is the first of the two.
+        let tight = Limits { message_bytes_max: 100 };
+        let rejection = entry::accepted("oncegate", &action, tight).unwrap_err();
+        assert_eq!(rejection.reason, Reason::TooLarge, "{subject}");
     }
 }
 

@@ -325,9 +325,7 @@ impl Message {
 pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, Rejection> {
     let raw = &action.raw;
     let subject = format!("{name}.accepted.{}", raw.subject);
-    if let Some(why) = not_routable(action, &subject) {
-        return Err(Rejection::new(Reason::Unroutable, why));
-    }
+    let unroutable = not_routable(action, &subject);
     let mut message = Message { subject, headers: Vec::new(), payload: raw.payload.clone() };
     message.push_key(action.key.as_ref());
     message.push(RUN_ID, raw.source.run_id(action.key.as_ref()).hyphenated());
@@ -349,7 +347,10 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
             ),
         ));
     }
-    Ok(message)
+    match unroutable {
+        Some(why) => Err(Rejection::new(Reason::Unroutable, why)),
+        None => Ok(message),
+    }
 }
 
 /// White space of any kind: client libraries split protocol lines at it, so an entry on such a
