@@ -82,9 +82,8 @@ impl FromStr for Source {
 
 /// RFC 3339 with nine digits of a second and `Z`.
 pub fn rfc3339(time_ns: TimeNs) -> impl fmt::Display {
-    Timestamp::from_nanosecond(i128::from(time_ns))
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .strftime("%Y-%m-%dT%H:%M:%S.%9fZ")
+    let time = Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or(Timestamp::UNIX_EPOCH);
+    fmt::from_fn(move |f| write!(f, "{time:.9}"))
 }
 
 /// The inverse of [`rfc3339`]; any RFC 3339 time that fits 64 bits of nanoseconds.

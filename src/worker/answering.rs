@@ -15,7 +15,7 @@ use super::{Backoff, Worker};
 use crate::config::Config;
 use crate::gate::engine::Decided;
 use crate::gate::key::ActionKey;
-use crate::gate::receipt::{Receipt, Shape};
+use crate::gate::receipt::{Known, Receipt, Shape};
 use crate::metrics::Metrics;
 use crate::nats::connect::Connection;
 use crate::nats::service::{self, Lookups, Question, Refused};
@@ -99,6 +99,10 @@ impl Answering {
     }
 }
 
+fn result_at(receipt: &Receipt) -> Option<u64> {
+    receipt.known.as_ref().and_then(Known::result_at)
+}
+
 struct Desk {
     config: Arc<Config>,
     table: Arc<dyn KeyTable>,
@@ -135,19 +139,23 @@ impl Desk {
     }
 
     async fn send_all(&self, connection: &Connection, to_send: &mut mpsc::Receiver<Vec<Receipt>>) {
-        let batches = futures::stream::poll_fn(|cx| to_send.poll_recv(cx));
-        let receipts = batches.flat_map(futures::stream::iter);
-        receipts
-            .for_each_concurrent(RESULTS_AT_ONCE, |receipt| self.send_one(connection, receipt))
-            .await;
+        while let Some(receipts) = to_send.recv().await {
+            let (with_result, without): (Vec<_>, Vec<_>) =
+                receipts.into_iter().partition(|receipt| result_at(receipt).is_some());
+            for receipt in without {
+                self.send_one(connection, receipt, None).await;
+            }
+            futures::stream::iter(with_result)
+                .for_each_concurrent(RESULTS_AT_ONCE, |receipt| async {
+                    let at = result_at(&receipt).unwrap_or_default();
+                    let result = self.result(connection, at).await;
+                    self.send_one(connection, receipt, Some(result)).await;
+                })
+                .await;
+        }
     }
 
-    async fn send_one(&self, connection: &Connection, receipt: Receipt) {
-        let at = receipt.known.as_ref().and_then(|known| known.result_at());
-        let result = match at {
-            Some(at) => Some(self.result(connection, at).await),
-            None => None,
-        };
+    async fn send_one(&self, connection: &Connection, receipt: Receipt, result: Option<Shape>) {
         let mut body = receipt.body(result.as_ref());
         if body.len() > connection.message_bytes_max() {
             body = receipt.body(Some(&Shape::Elsewhere));
