@@ -20,7 +20,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// A dead letter without payload and publisher's headers, or a `leading` entry, may have so many bytes.
 const MESSAGE_BYTES_MIN: i64 = 20_000;
 /// After so long a work queue delivers again what was not acknowledged.
-const ACK_WAIT: Duration = Duration::from_secs(60);
+const ACK_WAIT: Duration = Duration::from_secs(30);
 /// The server's code for a stream name that somebody else just took.
 const STREAM_NAME_IN_USE: u64 = 10_058;
 

@@ -64,6 +64,7 @@ const COVERED: &[(&str, &str)] = &[
     ("mod.rs", "tokio::time::sleep_until("),
     // Each acknowledgement is a step.
     ("inlet.rs", "acknowledging.shutdown("),
+    ("inlet.rs", "tokio::time::sleep(ACKNOWLEDGE_AGAIN_AFTER)"),
     // Each command is a step.
     ("commands.rs", "self.session.send("),
     ("commands.rs", "around.done_after("),

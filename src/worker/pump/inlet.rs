@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
 use crate::config::InputStream;
 use crate::gate::action::RawAction;
 use crate::gate::engine::InputKind;
+use crate::nats::api::ApiError;
 use crate::nats::connect::Connection;
 use crate::nats::feed::{self, Ack, Feed};
 use crate::nats::pull::Broken;
@@ -15,6 +17,9 @@ use crate::worker::input::{Decoded, Input};
 use crate::worker::kill::{self, Step};
 use crate::worker::term::FeedMemory;
 use crate::worker::{Trouble, Worker};
+
+/// Until an acknowledgement that the server did not take is tried again.
+const ACKNOWLEDGE_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// See the module.
 pub(super) struct Inlet<T> {
@@ -134,7 +139,8 @@ impl<T: Send + 'static> Inlet<T> {
         self.acknowledge(connection, ack.map(|ack| (sequence, ack)).into_iter().collect());
     }
 
-    /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, and is known as judged.
+    /// Beside the loop. Nothing rests on it: what is not acknowledged comes again, after the next recovery at the
+    /// latest, and is known as judged.
     fn acknowledge(&mut self, connection: &Connection, acks: Vec<(u64, Ack)>) {
         while self.acknowledging.try_join_next().is_some() {}
         if acks.is_empty() {
@@ -143,12 +149,16 @@ impl<T: Send + 'static> Inlet<T> {
         let (connection, stream) = (connection.clone(), self.stream.clone());
         self.acknowledging.spawn(async move {
             for (sequence, ack) in acks {
-                let around = kill::around(Step::Acknowledge);
-                let sent = feed::acknowledge(&connection, &stream, sequence, ack).await;
-                around.done();
-                if let Err(error) = sent {
-                    tracing::warn!(%error, sequence, "judged messages were not acknowledged");
-                    return;
+                loop {
+                    let around = kill::around(Step::Acknowledge);
+                    let sent = feed::acknowledge(&connection, &stream, sequence, ack.clone()).await;
+                    around.done();
+                    let Err(error) = sent else { break };
+                    tracing::warn!(%error, sequence, "a judged message is not acknowledged yet");
+                    if matches!(error, ApiError::Denied(_)) {
+                        return;
+                    }
+                    tokio::time::sleep(ACKNOWLEDGE_AGAIN_AFTER).await;
                 }
             }
         });
