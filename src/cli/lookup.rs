@@ -28,7 +28,7 @@ pub struct Lookup {
     #[arg(long, value_name = "JSON", value_parser = scope, default_value = "[]")]
     scope: Scope,
     /// Wait so long for the run's result, if there is none yet
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = wait)]
     wait: Option<Duration>,
     /// The answer as one JSON object on standard output
     #[arg(long)]
@@ -37,6 +37,10 @@ pub struct Lookup {
 
 /// A list that comes as one argument.
 pub type Scope = std::sync::Arc<[String]>;
+
+fn wait(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "it is no duration, such as 10s or 2m".to_owned())
+}
 
 /// What the service said.
 enum Answer {

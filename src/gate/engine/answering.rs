@@ -2,9 +2,11 @@
 
 use super::Engine;
 use crate::gate::action::Action;
+use crate::gate::key::ActionKey;
 use crate::gate::receipt::{Known, Receipt, Shown};
 use crate::gate::record::{KeyRecord, RunState};
 use crate::gate::report::Report;
+use crate::gate::source::Source;
 use crate::gate::verdict::Rejection;
 
 impl Engine {
@@ -68,26 +70,25 @@ pub(super) fn rejected_report(report: &Report, rejection: &Rejection) -> Option<
 }
 
 fn of_action(action: &Action, verdict: Shown) -> Option<Box<Receipt>> {
-    let reply_to = action.reply_to.clone()?;
-    Some(Box::new(Receipt {
-        reply_to,
-        verdict,
-        replayed: false,
-        key: action.key.clone(),
-        source: action.raw.source.clone(),
-        rejection: None,
-        known: None,
-    }))
+    receipt(action.reply_to.as_ref(), verdict, action.key.as_ref(), &action.raw.source)
 }
 
 fn of_report(report: &Report, verdict: Shown) -> Option<Box<Receipt>> {
-    let reply_to = report.reply_to.clone()?;
+    receipt(report.reply_to.as_ref(), verdict, report.key(), &report.raw.source)
+}
+
+fn receipt(
+    reply_to: Option<&String>,
+    verdict: Shown,
+    key: Option<&ActionKey>,
+    source: &Source,
+) -> Option<Box<Receipt>> {
     Some(Box::new(Receipt {
-        reply_to,
+        reply_to: reply_to?.clone(),
         verdict,
         replayed: false,
-        key: report.key().cloned(),
-        source: report.raw.source.clone(),
+        key: key.cloned(),
+        source: source.clone(),
         rejection: None,
         known: None,
     }))
