@@ -4,13 +4,17 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::DEADLINE;
+use super::{DEADLINE, wait_for};
 
 /// How many requests are on their way at once when many are sent.
 const IN_FLIGHT: usize = 200;
+
+/// How long an answer may take before the question is asked again.
+const QUERY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A message as it came off the wire.
 #[derive(Debug, Clone)]
@@ -169,6 +173,15 @@ impl Client {
         Some(answers)
     }
 
+    /// Questions that change nothing. A cluster loses some while a leader changes or a route breaks, so
+    /// they are asked again.
+    pub fn query_all(&mut self, questions: &[Outgoing]) -> Vec<Delivery> {
+        self.patience(QUERY_PATIENCE);
+        let answers = wait_for("an answer", || self.try_request_all(questions));
+        self.patience(DEADLINE);
+        answers
+    }
+
     /// Publishes and waits until the stream has it.
     pub fn publish(&mut self, message: &Outgoing) -> PubAck {
         match self.try_publish(message) {
@@ -198,19 +211,22 @@ impl Client {
 
     /// A request of the JetStream API. The answer may hold an `error`.
     pub fn api(&mut self, call: &str, body: &Value) -> Value {
-        let answer = self.request(&api_request(call, body));
-        serde_json::from_slice(&answer.payload)
-            .unwrap_or_else(|error| panic!("{call}: {error}: {answer:?}"))
+        parsed(call, &self.request(&api_request(call, body)))
     }
 
-    /// The same, where JetStream may be away: `None` if nobody answers.
+    /// The same for a call that changes nothing.
+    pub fn query(&mut self, call: &str) -> Value {
+        parsed(call, &self.query_all(&[api_request(call, &Value::Null)])[0])
+    }
+
+    /// The same as [`Client::api`], where JetStream may be away: `None` if nobody answers.
     pub fn try_api(&mut self, call: &str, body: &Value) -> Option<Value> {
         let answer = self.try_request_all(&[api_request(call, body)])?.remove(0);
         serde_json::from_slice(&answer.payload).ok()
     }
 
     /// How long to wait for an answer.
-    pub fn patience(&mut self, most: std::time::Duration) {
+    pub fn patience(&mut self, most: Duration) {
         self.writer.set_read_timeout(Some(most)).unwrap();
     }
 
@@ -285,6 +301,11 @@ impl Client {
 fn api_request(call: &str, body: &Value) -> Outgoing {
     let payload = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
     Outgoing::new(&format!("$JS.API.{call}"), &[], &payload)
+}
+
+fn parsed(call: &str, answer: &Delivery) -> Value {
+    serde_json::from_slice(&answer.payload)
+        .unwrap_or_else(|error| panic!("{call}: {error}: {answer:?}"))
 }
 
 fn encode(message: &Outgoing, reply: Option<&str>, into: &mut Vec<u8>) {

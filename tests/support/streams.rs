@@ -85,7 +85,7 @@ pub fn delete(client: &mut Client, name: &str) {
 
 /// STREAM.INFO; holds an `error` if there is no such stream.
 pub fn info(client: &mut Client, name: &str) -> Value {
-    client.api(&format!("STREAM.INFO.{name}"), &Value::Null)
+    client.query(&format!("STREAM.INFO.{name}"))
 }
 
 /// The last sequence of a stream, 0 if there is no such stream.
@@ -113,7 +113,7 @@ pub fn read(client: &mut Client, stream: &str, sequences: RangeInclusive<u64>) -
         })
         .collect();
     let answers = wait_for("the stream to answer", || {
-        let answers = client.request_all(&wanted);
+        let answers = client.query_all(&wanted);
         let answers: Vec<Value> =
             answers.iter().map(|answer| serde_json::from_slice(&answer.payload).unwrap()).collect();
         // A replicated stream has no leader for a while, now and then.

@@ -50,7 +50,7 @@ fn reset<S: Site>(stage: &mut Stage<S>, input: &str, to: u64) {
 pub fn wait_for_pull<S: Site>(stage: &mut Stage<S>) {
     wait_until("a worker to pull", || {
         stage.must_run();
-        let info = stage.world.client.api(&format!("CONSUMER.INFO.{CONSUMER}"), &Value::Null);
+        let info = stage.world.client.query(&format!("CONSUMER.INFO.{CONSUMER}"));
         info["num_waiting"].as_u64() > Some(0)
     });
 }
