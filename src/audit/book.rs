@@ -21,8 +21,8 @@ pub struct Known {
     pub expires_ns: TimeNs,
     /// Where it stands in the ledger; `None` where its entry is missing.
     pub ledger_sequence: Option<u64>,
-    /// What came of it.
-    pub result: Option<Given>,
+    /// What came of it; boxed, since most keys of a large book have none yet.
+    pub result: Option<Box<Given>>,
 }
 
 /// The result of a run.
@@ -44,7 +44,8 @@ impl Known {
 /// See the module. Holds no more than was accepted within the largest window.
 #[derive(Debug, Default)]
 pub struct Book {
-    keys: HashMap<ActionKey, Known>,
+    /// Found three times an entry. The hash has a random seed, since keys come from anybody.
+    keys: HashMap<ActionKey, Known, foldhash::fast::RandomState>,
     /// In order of acceptance. Under a window that was made smaller, keys stay a little longer than they
     /// are live.
     order: VecDeque<(TimeNs, ActionKey)>,

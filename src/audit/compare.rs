@@ -1,6 +1,6 @@
 //! An entry beside what must stand in it, by section 3 of the contract.
 
-use std::fmt::Display;
+use std::fmt::{self, Display, Write as _};
 
 use bytes::Bytes;
 
@@ -213,10 +213,13 @@ impl<'a> Compared<'a> {
     }
 
     fn header(&mut self, name: &str, expected: Option<impl Display>) {
-        // Outer white space of a value is not kept.
-        let expected = expected.map(|value| value.to_string().trim().to_owned());
         let mut values = self.found.headers.all(name);
         let (value, more) = (values.next(), values.next());
+        if more.is_none() && spells(value, expected.as_ref()) {
+            return;
+        }
+        // Outer white space of a value is not kept.
+        let expected = expected.map(|value| value.to_string().trim().to_owned());
         if value != expected.as_deref() || more.is_some() {
             let found: Vec<&str> = self.found.headers.all(name).collect();
             let found = if found.is_empty() { "none".to_owned() } else { found.join(", ") };
@@ -257,6 +260,26 @@ impl<'a> Compared<'a> {
             let (wanted, there) = (show(&expected, &found), show(&found, &expected));
             self.push("publisher's headers", wanted, there);
         }
+    }
+}
+
+/// Whether a text is exactly how a value is written, without writing it anywhere.
+fn spells(text: Option<&str>, value: Option<&impl Display>) -> bool {
+    struct Rest<'a>(&'a str);
+
+    impl fmt::Write for Rest<'_> {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            self.0 = self.0.strip_prefix(part).ok_or(fmt::Error)?;
+            Ok(())
+        }
+    }
+
+    match (text, value) {
+        (Some(text), Some(value)) => {
+            let mut rest = Rest(text);
+            write!(rest, "{value}").is_ok() && rest.0.is_empty()
+        }
+        (text, value) => text.is_none() && value.is_none(),
     }
 }
 

@@ -165,7 +165,8 @@ impl Auditor {
         match outcome {
             Outcome::Completed { succeeded } => {
                 if let Some(known) = self.known_mut(key) {
-                    known.result.get_or_insert(Given { succeeded, digest: result_digest(payload) });
+                    let given = || Given { succeeded, digest: result_digest(payload) };
+                    known.result.get_or_insert_with(|| Box::new(given()));
                 }
             }
             Outcome::Retry | Outcome::Forgotten => self.release(key),
@@ -180,7 +181,7 @@ fn against_run(reported: &Reported, known: Option<&Known>, payload: &[u8]) -> Op
     let of_run = known
         .zip(key.as_ref())
         .filter(|(known, key)| run_id.is_none_or(|run_id| known.run_id(key) == run_id));
-    let result = of_run.map(|(known, _)| known.result);
+    let result = of_run.map(|(known, _)| known.result.as_deref());
     let wrong = |expected| Some(Difference::new("run", expected, state(result)));
     match (outcome, result) {
         (Outcome::Completed { .. } | Outcome::Retry, Some(None)) | (Outcome::Invalid, _) => None,
@@ -198,7 +199,7 @@ fn against_run(reported: &Reported, known: Option<&Known>, payload: &[u8]) -> Op
     }
 }
 
-fn state(result: Option<Option<Given>>) -> &'static str {
+fn state(result: Option<Option<&Given>>) -> &'static str {
     match result {
         None => "one that is not known",
         Some(None) => "one without a result",
