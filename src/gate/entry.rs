@@ -9,7 +9,7 @@ use std::fmt::Display;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::action::{Action, RawAction};
 use super::digest::Digest;
@@ -67,6 +67,11 @@ const EXPECTED_SEQUENCE_HEADER_BYTES: usize = 51;
 /// The longest ledger subject. Subject, reply and sizes share one protocol line, 4096 bytes unless the
 /// server is told otherwise; the rest is the reply's.
 const SUBJECT_BYTES_MAX: usize = 3840;
+
+/// Of most entries; no bound.
+const FINGERPRINTED_BYTES: usize = 160;
+/// Headers of most accepted entries; no bound.
+const HEADERS_EXPECTED: usize = 6;
 
 /// What the ledger can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,17 +256,17 @@ fn fingerprint_of<'a>(
     subject: &str,
     headers: impl Iterator<Item = (&'a str, &'a str)> + Clone,
 ) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(subject.as_bytes());
+    let mut hashed = Vec::with_capacity(FINGERPRINTED_BYTES);
+    hashed.extend_from_slice(subject.as_bytes());
     for identifying in [SOURCE, JUDGED, RUN_ID] {
         for (name, value) in headers.clone() {
             if is_same_name(name, identifying) {
-                hash.update(&[0]);
-                hash.update(value.as_bytes());
+                hashed.push(0);
+                hashed.extend_from_slice(value.as_bytes());
             }
         }
     }
-    hash.digest()
+    xxh3_64(&hashed)
 }
 
 impl Message {
@@ -326,7 +331,8 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
     let raw = &action.raw;
     let subject = format!("{name}.accepted.{}", raw.subject);
     let unroutable = not_routable(action, &subject);
-    let mut message = Message { subject, headers: Vec::new(), payload: raw.payload.clone() };
+    let headers = Vec::with_capacity(HEADERS_EXPECTED);
+    let mut message = Message { subject, headers, payload: raw.payload.clone() };
     message.push_key(action.key.as_ref());
     message.push(RUN_ID, raw.source.run_id(action.key.as_ref()).hyphenated());
     if let Some(digest) = action.digest {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use uuid::Uuid;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::key::ActionKey;
 
@@ -37,15 +37,11 @@ impl Source {
     /// source time and whose other bits are a hash of position, scope and key. The same however often
     /// the decision is made; another for every acceptance.
     pub fn run_id(&self, key: Option<&ActionKey>) -> Uuid {
-        let mut hash = Xxh3::new();
-        hash.update(&(self.stream.len() as u64).to_le_bytes());
-        hash.update(self.stream.as_bytes());
-        hash.update(&self.sequence.to_le_bytes());
-        hash.update(&self.time_ns.to_le_bytes());
-        if let Some(key) = key {
-            hash.update(key.as_bytes());
-        }
-        let bits = hash.digest128();
+        let key = key.map_or(&[][..], ActionKey::as_bytes);
+        let stream_bytes = (self.stream.len() as u64).to_le_bytes();
+        let (sequence, time) = (self.sequence.to_le_bytes(), self.time_ns.to_le_bytes());
+        let hashed = [&stream_bytes, self.stream.as_bytes(), &sequence, &time, key].concat();
+        let bits = xxh3_128(&hashed);
         let millis = u128::from((self.time_ns.max(0) / 1_000_000).unsigned_abs());
         let version_and_variant = (0x7_u128 << 76) | (0b10_u128 << 62);
         let random = (bits & (0xFFF << 64)) | (bits & ((1 << 62) - 1));

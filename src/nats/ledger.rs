@@ -1,7 +1,9 @@
 //! Appends to the ledger stream by fast ingest (NATS ADR-50), and what the server answers.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use async_nats::header::NATS_EXPECTED_LAST_SEQUENCE;
 use async_nats::{HeaderMap, HeaderName, HeaderValue, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -12,7 +14,6 @@ use super::connect::Connection;
 use crate::gate::engine::session::{Append, FLOW_ASKED, Reply, ReplyKind};
 use crate::gate::entry::Message;
 
-const EXPECTED_LAST_SEQUENCE: &str = "Nats-Expected-Last-Sequence";
 /// A single append goes to the stream's own subject; any subject of the ledger would do.
 const END_SUBJECT: &str = "leading";
 
@@ -54,8 +55,8 @@ impl LedgerSession {
         let client = &connection.client;
         let sent = match message {
             Some(message) => {
-                let headers = header_map(&message, expected);
-                let Message { subject, payload, .. } = message;
+                let Message { subject, headers, payload } = message;
+                let headers = header_map(headers, expected);
                 client.publish_with_reply_and_headers(subject, reply, headers, payload).await
             }
             None => {
@@ -123,17 +124,23 @@ fn read(payload: &[u8]) -> Option<ReplyKind> {
     }
 }
 
-fn header_map(message: &Message, expected: u64) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert(EXPECTED_LAST_SEQUENCE, expected.to_string());
-    for (name, value) in &message.headers {
+fn header_map(headers: Vec<(Cow<'static, str>, String)>, expected: u64) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert(NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(expected));
+    for (name, value) in headers {
         // Both were checked where they came in; a pair that the client refuses is left out rather than
         // trusted to break the line.
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
-            headers.append(name, value);
+        let name = match name {
+            Cow::Borrowed(own) => Ok(HeaderName::from_static(own)),
+            Cow::Owned(publishers) => publishers.parse(),
+        };
+        if let Ok(name) = name
+            && !value.contains(['\r', '\n'])
+        {
+            map.append(name, value);
         }
     }
-    headers
+    map
 }
 
 #[derive(Deserialize)]
@@ -148,7 +155,7 @@ pub async fn append_alone(
     message: &Message,
     expected: u64,
 ) -> Result<u64, ApiError> {
-    let headers = header_map(message, expected);
+    let headers = header_map(message.headers.clone(), expected);
     let subject = message.subject.clone();
     let stored: Stored =
         connection.request(subject, Some(headers), message.payload.clone()).await?;

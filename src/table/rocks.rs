@@ -97,7 +97,8 @@ impl RocksTable {
         let uncache = [options::UNCACHE_OBSOLETE];
         db.set_options_cf(family(&db, &home.path, KEYS)?, &uncache).map_err(failed)?;
         // Into the log, without fsync: what a power failure takes, the ledger replays.
-        let writing = WriteOptions::default();
+        let mut writing = WriteOptions::default();
+        writing.set_memtable_insert_hint_per_batch(true);
         Ok(Self::of(home, place, database, db, watermark, writing))
     }
 
@@ -232,14 +233,19 @@ impl RocksTable {
         let keys = family(&self.db, self.path(), KEYS)?;
         let mut batch = WriteBatch::with_capacity_bytes(commit.changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
-        for (key, record) in &commit.changes {
+        let mut changes: Vec<_> =
+            commit.changes.iter().map(|(key, record)| (key.to_stored(), record)).collect();
+        // Each is put into the write buffer from where the one before went. Stable: of two changes of one key
+        // the last one counts.
+        changes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        for (key, record) in changes {
             let Some(record) = record else {
-                batch.delete_cf(keys, key.to_stored());
+                batch.delete_cf(keys, key);
                 continue;
             };
             bytes.clear();
             record.encode(&mut bytes);
-            batch.put_cf(keys, key.to_stored(), &bytes);
+            batch.put_cf(keys, key, &bytes);
         }
         self.meta()?.put_cursors(&mut batch, &commit.cursors);
         let written = self.db.write_opt(batch, &self.writing);

@@ -210,7 +210,7 @@ pub struct Engine {
     /// As it will be when everything in flight is committed.
     head: Cursors,
     /// Keys of entries in flight, as the table will have them.
-    overlay: HashMap<ActionKey, Overlaid>,
+    overlay: HashMap<ActionKey, Overlaid, foldhash::fast::RandomState>,
     unsent: VecDeque<(Message, InFlight)>,
     sent: VecDeque<InFlight>,
     stored: VecDeque<InFlight>,
@@ -244,7 +244,7 @@ impl Engine {
             head: committed.clone(),
             committed,
             setting,
-            overlay: HashMap::new(),
+            overlay: HashMap::default(),
             unsent: VecDeque::new(),
             sent: VecDeque::new(),
             stored: VecDeque::new(),

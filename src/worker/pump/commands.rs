@@ -19,22 +19,30 @@ impl Pump<'_> {
         if !self.engine.awaits_ledger() {
             self.last_progress = clock::monotonic();
         }
-        for command in self.engine.on(event) {
+        let commands = self.engine.on(event);
+        // Only a connection that takes no more bytes lets an append wait.
+        let carried_out = tokio::time::timeout(LEDGER_DEADLINE, self.carry_out_all(commands)).await;
+        carried_out
+            .map_err(|_| Halt::Recover("ledger_session", "it is stuck".to_owned()))
+            .flatten()?;
+        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
+        Ok(())
+    }
+
+    async fn carry_out_all(&mut self, commands: Vec<Command>) -> Result<(), Halt> {
+        for command in commands {
             let around = kill::around(&command);
             let carried_out = self.carry_out(command).await;
             around.done_after(self.session.flush()).await;
             carried_out?;
         }
-        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
         Ok(())
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<(), Halt> {
         match command {
             Command::Append(append) => {
-                let sent = tokio::time::timeout(LEDGER_DEADLINE, self.session.send(append)).await;
-                let sent =
-                    sent.map_err(|_| Halt::Recover("ledger_session", "it is stuck".to_owned()))?;
+                let sent = self.session.send(append).await;
                 sent.map_err(|error| Halt::Recover("ledger_session", error.to_string()))?;
             }
             Command::Commit(commit) => self.committer.commit(commit),
