@@ -5,7 +5,7 @@ use std::slice;
 use anyhow::Context as _;
 
 use super::contender::Contender;
-use super::forwarder::KEY_HEADER;
+use super::load;
 use super::plan::{Kind, Plan, Step};
 use super::stage::Stage;
 use crate::gate::source::TimeNs;
@@ -84,25 +84,13 @@ impl Check<'_> {
         let verdict = if rejected { "rejected.payload_mismatch" } else { "accepted" };
         let expected = format!("{verdict}.{}", self.stage.action_subject(is_last));
         anyhow::ensure!(subject == expected, "its subject is {subject}, expected: {expected}");
-        self.same_action(message, step)?;
+        load::must_be(message, self.plan, step)?;
         match rejected {
             true => self.found.rejected += 1,
             false => self.found.accepted += 1,
         }
         let first = self.found.stored_ns.map_or(message.time_ns, |(first, _)| first);
         self.found.stored_ns = Some((first, message.time_ns));
-        Ok(())
-    }
-
-    fn same_action(&self, message: &RawMessage, step: Step) -> anyhow::Result<()> {
-        let headers = message.headers.as_ref().map_err(|error| anyhow::anyhow!("{error:?}"))?;
-        let (key, expected) = (headers.one(KEY_HEADER), self.plan.key(step));
-        anyhow::ensure!(
-            key == Some(expected.as_str()),
-            "its key is {key:?}, expected: {expected}: an action is missing, doubled or out of order"
-        );
-        let payload = self.plan.payload(step);
-        anyhow::ensure!(message.payload == payload, "its payload is not that of the action");
         Ok(())
     }
 }

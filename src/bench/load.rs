@@ -1,4 +1,4 @@
-//! Puts the load into the input stream.
+//! Puts the load into the input stream, and knows its actions again in an output.
 
 use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
@@ -7,6 +7,7 @@ use super::forwarder::KEY_HEADER;
 use super::plan::{Plan, Step};
 use super::publisher::Publisher;
 use super::stage::Stage;
+use crate::nats::raw::RawMessage;
 use crate::nats::setup;
 use crate::progress::Progress;
 
@@ -42,4 +43,16 @@ pub fn headers(plan: &Plan, step: Step) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
     headers.insert(KEY_HEADER, plan.key(step).parse::<HeaderValue>()?);
     Ok(headers)
+}
+
+/// A message of an output must carry this action's key and payload.
+pub fn must_be(message: &RawMessage, plan: &Plan, step: Step) -> anyhow::Result<()> {
+    let headers = message.headers.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
+    let (key, expected) = (headers.one(KEY_HEADER), plan.key(step));
+    anyhow::ensure!(
+        key == Some(expected.as_str()),
+        "its key is {key:?}, expected: {expected}: an action is missing, doubled or out of order"
+    );
+    anyhow::ensure!(message.payload == plan.payload(step), "its payload is not that of the action");
+    Ok(())
 }

@@ -4,17 +4,19 @@
 //! one round. No number is told before the output it stands for was read from end to end and found right.
 //!
 //! In reading order: [`plan`] (the load, decided by a seed), [`stage`] (streams and a directory of its own, and their
-//! removal), [`contender`] (a process that is measured), [`forwarder`] (what the gate is measured beside),
+//! removal), [`room`] (whether there is enough of it), [`contender`] (a process that is measured), [`forwarder`] (what the gate is measured beside),
 //! [`publisher`] and [`load`] (how actions get there), [`check`] (whether an output is right), [`process`] (what a
-//! process uses), [`throughput`] (a measurement), [`summary`] (what they say together).
+//! process uses), [`throughput`] and [`latency`] (a measurement), [`summary`] (what they say together).
 
 pub mod check;
 pub mod contender;
 pub mod forwarder;
+pub mod latency;
 pub mod load;
 pub mod plan;
 pub mod process;
 pub mod publisher;
+pub mod room;
 pub mod stage;
 pub mod summary;
 pub mod throughput;
@@ -24,9 +26,10 @@ use std::io;
 use serde::Serialize;
 
 use contender::Contender;
+use latency::Latency;
 use plan::{Plan, Shape};
 use stage::Stage;
-use summary::Ratio;
+use summary::{Comparison, Measured};
 use throughput::Throughput;
 
 /// What is measured.
@@ -38,6 +41,8 @@ pub struct Options {
     pub rounds: u32,
     /// Beside the gate.
     pub against: Vec<Contender>,
+    /// Actions a second at which latency is measured, if it is.
+    pub rate: Option<u32>,
 }
 
 /// What is told, as soon as it is known.
@@ -48,10 +53,12 @@ pub enum Told {
     Environment(Environment),
     /// A contender has been through the load.
     Throughput(Throughput),
+    /// A contender has forwarded actions at one of two paces.
+    Latency(Latency),
     /// All rounds are over.
     Summary {
         /// The gate beside each of the others.
-        ratios: Vec<Ratio>,
+        comparisons: Vec<Comparison>,
     },
 }
 
@@ -74,6 +81,8 @@ pub struct Environment {
     pub mismatches_percent: u8,
     /// How often each has its turn.
     pub rounds: u32,
+    /// Actions a second at which latency is measured.
+    pub rate: Option<u32>,
     /// Of all streams.
     pub storage: &'static str,
     /// Of the input stream.
@@ -88,23 +97,38 @@ pub async fn run(
     options: &Options,
     tell: &mut dyn FnMut(&Told) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let plan = Plan::new(options.shape);
+    room::check(stage, &options.shape).await?;
     tell(&Told::Environment(environment(stage, options)))?;
+    let mut measured = Measured::default();
+    let plan = Plan::new(options.shape);
     load::put(stage, &plan).await?;
+    for turn in turns(options) {
+        let one = throughput::measure(stage, &plan, turn).await?;
+        tell(&Told::Throughput(one.clone()))?;
+        measured.throughput.push(one);
+    }
+    stage.clear_input().await?;
+    if let Some(per_second) = options.rate {
+        for turn in turns(options) {
+            for one in latency::measure(stage, per_second, turn, options.shape).await? {
+                tell(&Told::Latency(one.clone()))?;
+                measured.latency.push(one);
+            }
+        }
+    }
+    tell(&Told::Summary { comparisons: measured.comparisons(&options.against) })?;
+    Ok(())
+}
+
+/// In each round everybody, beginning with another one than in the last.
+fn turns(options: &Options) -> impl Iterator<Item = (u32, Contender)> {
     let mut contenders = vec![Contender::Gate];
     contenders.extend(&options.against);
-    let mut measured = Vec::new();
-    for round in 1..=options.rounds {
-        for contender in &contenders {
-            let one = throughput::measure(stage, &plan, (round, *contender)).await?;
-            tell(&Told::Throughput(one.clone()))?;
-            measured.push(one);
-        }
-        // Who comes first changes from round to round.
+    (1..=options.rounds).flat_map(move |round| {
+        let turn = contenders.clone();
         contenders.rotate_left(1);
-    }
-    tell(&Told::Summary { ratios: summary::ratios(&measured, &options.against) })?;
-    Ok(())
+        turn.into_iter().map(move |contender| (round, contender))
+    })
 }
 
 fn environment(stage: &Stage, options: &Options) -> Environment {
@@ -118,6 +142,7 @@ fn environment(stage: &Stage, options: &Options) -> Environment {
         duplicates_percent: shape.duplicates_percent,
         mismatches_percent: shape.mismatches_percent,
         rounds: options.rounds,
+        rate: options.rate,
         storage: "file",
         input_replicas: stage.config.input.replicas,
         ledger_replicas: stage.config.ledger.replicas,

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::contender::{Contender, Program, Running};
 use super::forwarder::KEY_HEADER;
-use super::process;
+use super::process::{self, Usage};
 use crate::config::Config;
 use crate::nats::api::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
 use crate::nats::connect::Connection;
@@ -86,12 +86,11 @@ pub struct Stage {
     pub config: Arc<Config>,
     /// Our own.
     pub connection: Connection,
-    /// The contender at work, if there is one.
-    pub running: Option<Running>,
     /// The server's process, where it is on this machine.
     pub server: Option<i32>,
     program: Program,
     place: Place,
+    running: Option<Running>,
 }
 
 impl Stage {
@@ -161,9 +160,24 @@ impl Stage {
         made.map(drop).with_context(|| format!("the stream {name} can't be made"))
     }
 
+    /// An error if the contender has ended.
+    pub fn must_run(&mut self) -> anyhow::Result<()> {
+        self.running.as_mut().map_or(Ok(()), Running::must_run)
+    }
+
+    /// What the contender has used so far.
+    pub fn usage(&self) -> anyhow::Result<Usage> {
+        self.running.as_ref().context("nothing runs")?.usage()
+    }
+
     /// The output stream, once there is one.
     pub async fn output(&self) -> Result<Option<StreamInfo>, ApiError> {
         setup::stream_info(&self.connection, &self.config.ledger_stream()).await
+    }
+
+    /// Where the gate's table is.
+    pub fn dir(&self) -> &Path {
+        self.place.dir.path()
     }
 
     /// What the table takes on the disk.

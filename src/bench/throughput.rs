@@ -10,6 +10,7 @@ use super::contender::Contender;
 use super::plan::{Kind, Plan};
 use super::process;
 use super::stage::Stage;
+use super::summary::rounded;
 use crate::clock;
 use crate::nats::raw;
 use crate::progress::Progress;
@@ -56,7 +57,7 @@ pub async fn measure(
     let server_before = server_cpu(stage);
     stage.start(contender).await?;
     wait_for_the_last(stage, plan, contender).await?;
-    let used = stage.running.as_ref().context("nothing runs")?.usage()?;
+    let used = stage.usage()?;
     let server_after = server_cpu(stage);
     stage.stop().await?;
     let found = check::output(stage, plan, contender).await?;
@@ -66,7 +67,7 @@ pub async fn measure(
     let actions = plan.steps().len() as u64;
     let (first, last) = found.stored_ns.context("the output is empty")?;
     let seconds = Duration::from_nanos((last - first).unsigned_abs()).as_secs_f64();
-    let per_action = |seconds: f64| seconds * 1e6 / actions as f64;
+    let per_action = |seconds: f64| rounded(seconds * 1e6 / actions as f64);
     let keys = plan.count(Kind::New) as f64;
     Ok(Throughput {
         round,
@@ -74,14 +75,15 @@ pub async fn measure(
         actions,
         accepted: found.accepted,
         rejected: found.rejected,
-        seconds,
-        actions_per_second: actions as f64 / seconds,
+        seconds: rounded(seconds),
+        actions_per_second: rounded(actions as f64 / seconds),
         client_cpu_us_per_action: per_action(used.cpu_seconds),
         server_cpu_us_per_action: server_before
             .zip(server_after)
             .map(|(before, after)| per_action(after - before)),
         memory_peak_bytes: used.memory_peak_bytes,
-        disk_bytes_per_key: (contender == Contender::Gate).then(|| table_bytes as f64 / keys),
+        disk_bytes_per_key: (contender == Contender::Gate)
+            .then(|| rounded(table_bytes as f64 / keys)),
     })
 }
 
@@ -97,13 +99,12 @@ async fn wait_for_the_last(stage: &mut Stage, plan: &Plan, who: Contender) -> an
     let (mut held, mut since) = (0, clock::monotonic());
     loop {
         tokio::time::sleep(LOOKS_EVERY).await;
-        if let Some(running) = &mut stage.running {
-            running.must_run()?;
-        }
+        stage.must_run()?;
         let now_held = stage.output().await?.map_or(0, |info| info.state.messages);
         if now_held > held {
             (held, since) = (now_held, clock::monotonic());
-            progress.at(held, plan.steps().len() as u64);
+            let all = plan.steps().len() as u64;
+            progress.at(held.min(all), all);
             if raw::last_on(&stage.connection, &stream, &last).await?.is_some() {
                 return Ok(());
             }

@@ -11,13 +11,17 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::say;
+use account::Account;
+
+use super::{BAD_USAGE, complain, say};
 use crate::bench::contender::{Contender, Program};
 use crate::bench::plan::{PAYLOAD_BYTES_MIN, Shape};
 use crate::bench::stage::{Place, Stage};
 use crate::bench::{self, Options};
 use crate::config::Config;
 
+/// Duplicates and mismatches together.
+const REPEATS_PERCENT_MAX: u8 = 90;
 /// The same every time, so that runs can be compared.
 const SEED: u64 = 1;
 
@@ -55,6 +59,10 @@ struct Gate {
     #[arg(long, value_name = "R", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
+    /// Measure latency too: one action at a time, then so many a second, for 10 seconds or as many
+    /// as --actions
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
     /// What the gate is measured beside: a plain forwarder, and the same with Nats-Msg-Id
     #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',',
           default_values_t = [Other::Forwarder, Other::Native])]
@@ -94,6 +102,15 @@ impl Bench {
 
 impl Gate {
     async fn execute(self, config: &Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
+        if self.duplicates.saturating_add(self.mismatches) > REPEATS_PERCENT_MAX {
+            complain(&anyhow::anyhow!(
+                "--duplicates {} and --mismatches {} are together more than {REPEATS_PERCENT_MAX} %: some \
+                 actions must be new",
+                self.duplicates,
+                self.mismatches
+            ));
+            return Ok(ExitCode::from(BAD_USAGE));
+        }
         let options = self.options();
         let place = Place::new(self.dir.as_deref(), &config.table.path)?;
         let settings = place.settings()?;
@@ -101,15 +118,19 @@ impl Gate {
         let path = std::env::current_exe().context("finding this program")?;
         let program = Program { path, config: file.map(Path::to_owned), settings };
         let mut stage = Stage::open(Arc::new(config), place, program).await?;
+        let mut account = Account::default();
         let mut tell = |told: &bench::Told| match self.json {
             true => say(serde_json::to_string(told)?),
-            false => account::line(told),
+            false => account.line(told),
         };
         let measured = tokio::select! {
             measured = bench::run(&mut stage, &options, &mut tell) => measured,
             interrupted = interruption() => interrupted,
         };
         let cleared = stage.clear().await;
+        if let (Err(_), Err(error)) = (&measured, &cleared) {
+            complain(error);
+        }
         measured.and(cleared)?;
         Ok(ExitCode::SUCCESS)
     }
@@ -122,21 +143,29 @@ impl Gate {
             mismatches_percent: self.mismatches,
             seed: SEED,
         };
-        let mut against: Vec<Contender> = self.against.iter().copied().map(Into::into).collect();
-        against.dedup();
-        Options { shape, rounds: self.rounds, against }
+        let mut against: Vec<Contender> = Vec::new();
+        for other in self.against.iter().copied().map(Into::into) {
+            if !against.contains(&other) {
+                against.push(other);
+            }
+        }
+        Options { shape, rounds: self.rounds, against, rate: self.rate }
     }
 }
 
-/// SIGINT or SIGTERM, as an error.
+/// A signal that ends a program, as an error.
 async fn interruption() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut terminate, mut interrupt, mut hangup) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        _ = hangup.recv() => {}
     }
-    anyhow::bail!("interrupted: what was made for the measurement is removed")
+    anyhow::bail!("interrupted")
 }
 
 fn payload_bytes(text: &str) -> Result<usize, String> {
