@@ -5,6 +5,7 @@
 
 mod audit;
 mod backup;
+mod bench;
 mod check;
 mod forget;
 mod lookup;
@@ -16,14 +17,14 @@ mod restore;
 mod run;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Config;
+use crate::config::{Config, ConfigErrors};
 use crate::nats::connect::Connection;
 
 /// The gate that makes an AI agent's actions happen once.
@@ -67,6 +68,8 @@ enum Command {
     Restore(restore::Restore),
     /// Make the key table anew from the ledger; the worker must not run
     Rebuild(rebuild::Rebuild),
+    /// Measure this gate on this machine beside the alternatives
+    Bench(bench::Bench),
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -93,16 +96,14 @@ pub fn main() -> ExitCode {
         complain(&error);
         return ExitCode::from(BAD_USAGE);
     }
-    let environment = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = match Config::load(arguments.config.as_deref(), environment) {
+    let config = match load(arguments.config.as_deref(), []) {
         Ok(config) => config,
         Err(errors) => {
             complain(&errors.into());
             return ExitCode::from(BAD_USAGE);
         }
     };
-    match execute(arguments.command, config) {
+    match execute(arguments.command, config, arguments.config.as_deref()) {
         Ok(status) => status,
         // Whoever read the data has seen enough, as `head` does.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
@@ -113,7 +114,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+/// The configuration from the file, then this process's environment, then `variables`.
+fn load(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigErrors> {
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Config::load(file, environment.chain(variables))
+}
+
+fn execute(command: Command, config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let status = runtime.block_on(async {
         match command {
@@ -128,6 +139,7 @@ fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
             Command::Backup(backup) => backup.execute(config).await,
             Command::Restore(restore) => restore.execute(config).await,
             Command::Rebuild(rebuild) => rebuild.execute(config).await,
+            Command::Bench(bench) => bench.execute(config, file).await,
         }
     });
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));

@@ -4,7 +4,7 @@ use crate::gate::source::TimeNs;
 
 /// Where a delivery stands, from its reply subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Stream sequence.
     pub sequence: u64,
     /// Delivery sequence of the consumer.

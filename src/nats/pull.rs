@@ -55,7 +55,7 @@ impl From<Hole> for Broken {
 }
 
 /// What a pull brings.
-pub(super) enum Brought {
+pub(crate) enum Brought {
     Delivery(Box<(Message, Place)>),
     /// Nothing; the consumer holds everything up to this stream sequence for delivered.
     Idle {
@@ -64,7 +64,7 @@ pub(super) enum Brought {
 }
 
 /// See the module.
-pub(super) struct Pull {
+pub(crate) struct Pull {
     connection: Connection,
     next_subject: String,
     messages: Subscriber,
@@ -77,7 +77,7 @@ pub(super) struct Pull {
 impl Pull {
     /// From a consumer whose first delivery will be number 1. A connection that broke more than `breaks`
     /// times ends it.
-    pub(super) async fn open(
+    pub(crate) async fn open(
         connection: &Connection,
         stream: &str,
         consumer: &str,
@@ -99,7 +99,7 @@ impl Pull {
     }
 
     /// The next delivery, or the server's word that there is none; waits until there is either.
-    pub(super) async fn next(&mut self) -> Result<Brought, Broken> {
+    pub(crate) async fn next(&mut self) -> Result<Brought, Broken> {
         loop {
             self.replenish().await?;
             let message = self.wait().await?;
@@ -110,7 +110,7 @@ impl Pull {
     }
 
     /// The next delivery, if it is here already.
-    pub(super) fn at_hand(&mut self) -> Result<Option<(Message, Place)>, Broken> {
+    pub(crate) fn at_hand(&mut self) -> Result<Option<(Message, Place)>, Broken> {
         // Without tokio's budget, by which there would seem to be no more after every 128 messages; whoever
         // reads ends after a batch of their own.
         while let Some(message) = unconstrained(self.messages.next()).now_or_never() {

@@ -1,0 +1,109 @@
+//! What the gate is measured beside: a forwarder as one would write it with the client library, and as fast as
+//! that makes it. Durable consumer, large pulls, acknowledgements pipelined both ways; it knows nothing of keys,
+//! unless it is told to leave them to the stream, as `Nats-Msg-Id`.
+//!
+//! It loses nothing: an action is acknowledged when the output stream has it.
+
+use std::collections::VecDeque;
+
+use async_nats::{Client, Message, Subject};
+
+use super::publisher::Publisher;
+use crate::config::Config;
+use crate::nats::connect::Connection;
+use crate::nats::pull::{Brought, Pull};
+
+/// One acknowledgement for so many actions.
+const ACKNOWLEDGED_AT_ONCE: u64 = 500;
+/// Where the actions of the load have their key.
+pub const KEY_HEADER: &str = "Idempotency-Key";
+
+struct Forwarder {
+    input: Client,
+    output: Publisher,
+    prefix: String,
+    message_ids: bool,
+    /// Acknowledgements that are due once so many messages are stored.
+    due: VecDeque<(u64, Subject)>,
+    /// That of the last message.
+    last: Option<Subject>,
+}
+
+/// Forwards until it is killed.
+pub async fn run(config: &Config, message_ids: bool) -> anyhow::Result<()> {
+    let input = Connection::open(&config.nats, "bench forwarder, input").await?;
+    let output = Connection::open(&config.nats, "bench forwarder, output").await?;
+    let breaks = input.breaks();
+    let mut pull = Pull::open(&input, &config.input.stream, config.consumer(), breaks).await?;
+    let mut forwarder = Forwarder {
+        input: input.client.clone(),
+        output: Publisher::open(&output).await?,
+        prefix: format!("{}.accepted", config.name),
+        message_ids,
+        due: VecDeque::new(),
+        last: None,
+    };
+    loop {
+        tokio::select! {
+            biased;
+            stored = forwarder.output.more_stored() => stored?,
+            brought = pull.next(), if forwarder.output.has_room() => {
+                let mut next = match brought? {
+                    Brought::Delivery(delivery) => Some(*delivery),
+                    Brought::Idle { .. } => {
+                        forwarder.acknowledge_last().await?;
+                        None
+                    }
+                };
+                while let Some((message, _)) = next {
+                    forwarder.forward(message).await?;
+                    next = if forwarder.output.has_room() { pull.at_hand()? } else { None };
+                }
+            }
+        }
+        forwarder.acknowledge().await?;
+    }
+}
+
+impl Forwarder {
+    async fn forward(&mut self, message: Message) -> anyhow::Result<()> {
+        let mut headers = message.headers.unwrap_or_default();
+        if self.message_ids
+            && let Some(key) = headers.get(KEY_HEADER).cloned()
+        {
+            headers.insert("Nats-Msg-Id", key);
+        }
+        let subject = format!("{}.{}", self.prefix, message.subject);
+        self.output.send(subject.into(), headers, message.payload).await?;
+        let sent = self.output.sent();
+        if sent.is_multiple_of(ACKNOWLEDGED_AT_ONCE)
+            && let Some(reply) = &message.reply
+        {
+            self.due.push_back((sent, reply.clone()));
+        }
+        self.last = message.reply;
+        Ok(())
+    }
+
+    /// Acknowledges what is stored: all up to a message, by acknowledging that.
+    async fn acknowledge(&mut self) -> anyhow::Result<()> {
+        let stored = self.output.stored();
+        let mut last = None;
+        while self.due.front().is_some_and(|(after, _)| *after <= stored) {
+            last = self.due.pop_front();
+        }
+        if let Some((_, reply)) = last {
+            self.input.publish(reply, "+ACK".into()).await?;
+        }
+        Ok(())
+    }
+    /// Nothing comes any more.
+    async fn acknowledge_last(&mut self) -> anyhow::Result<()> {
+        if self.output.stored() == self.output.sent()
+            && let Some(reply) = self.last.take()
+        {
+            self.input.publish(reply, "+ACK".into()).await?;
+        }
+        Ok(())
+    }
+}
