@@ -72,6 +72,8 @@ pub enum Told {
 pub struct Environment {
     /// Processors that this process may use.
     pub cores: usize,
+    /// How many threads wanted a processor in the minute before: whoever else works here takes from all that follows.
+    pub load_average: Option<f64>,
     /// Its version.
     pub server: String,
     /// It is on this machine, and shares its processors.
@@ -140,6 +142,7 @@ fn environment(stage: &Stage, options: &Options) -> Environment {
     let shape = &options.shape;
     Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        load_average: process::load_average().map(summary::rounded),
         server: stage.connection.client.server_info().version,
         server_is_local: stage.server.is_some(),
         actions: shape.actions,
