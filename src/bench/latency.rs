@@ -3,22 +3,20 @@
 //! At the rate, when an action is due is fixed beforehand, and its time counts from there. A contender that stands
 //! still, or a publisher that comes late, makes all waiting actions late, and all of these are counted.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::Context as _;
-use async_nats::Client;
 use hdrhistogram::Histogram;
 use serde::Serialize;
-use tokio::runtime::Handle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::contender::Contender;
-use super::load;
 use super::plan::{Plan, Shape, Step};
+use super::schedule::{self, Action, Schedule};
 use super::stage::Stage;
+use super::times::{histogram, microseconds};
+use super::watch::Watch;
 use crate::clock;
-use crate::nats::tail::Tail;
 use crate::progress::Progress;
 
 /// Until a contender has forwarded these, it is still starting.
@@ -29,11 +27,8 @@ const IDLE_ACTIONS: u32 = 200;
 const IDLE_PAUSE: Duration = Duration::from_millis(5);
 /// How long actions come at the rate, unless the load is smaller.
 const RATE_SECONDS: u32 = 10;
-/// An action that has not come by then is lost, or as good as lost.
-const PATIENCE: Duration = Duration::from_secs(60);
-const LOOKS_EVERY: Duration = Duration::from_millis(20);
-/// The longest time told apart from longer ones: an hour.
-const LONGEST_US: u64 = 3_600_000_000;
+/// From when everything is ready to when the first of these is due.
+const RATE_BEGINS_AFTER: Duration = Duration::from_millis(20);
 
 /// How actions came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -100,8 +95,9 @@ async fn one_by_one(
 ) -> anyhow::Result<Times> {
     let mut times = Times::new()?;
     for step in steps {
+        let action = Action::of(stage, watch.plan, *step)?;
         let due = clock::monotonic();
-        send(&stage.connection.client, &Action::of(stage, watch.plan, *step)?).await?;
+        action.send(&stage.connection.client).await?;
         let (_, came) = watch.next(stage).await?;
         times.came.record(microseconds(came - due))?;
         sleep(IDLE_PAUSE).await;
@@ -117,12 +113,12 @@ async fn at_a_rate(
 ) -> anyhow::Result<Times> {
     let actions = steps.iter().map(|step| Action::of(stage, watch.plan, *step));
     let actions: Vec<Action> = actions.collect::<Result<_, _>>()?;
-    let schedule = Schedule { begin: clock::monotonic() + LOOKS_EVERY, per_second };
+    let schedule = Schedule { begin: clock::monotonic() + RATE_BEGINS_AFTER, per_second };
     let stop = CancellationToken::new();
     let _stop_at_the_end = stop.clone().drop_guard();
     let client = stage.connection.client.clone();
-    let sending =
-        tokio::task::spawn_blocking(move || send_on_schedule(&client, &actions, schedule, &stop));
+    let sending = move || schedule::send_all(&client, actions, schedule, &stop);
+    let sending = tokio::task::spawn_blocking(sending);
     let progress = Progress::of_command("actions at a fixed rate");
     let mut times = Times::new()?;
     let count = steps.len() as u64;
@@ -138,104 +134,6 @@ async fn at_a_rate(
     }
     times.sent_late = Some(sending.await??);
     Ok(times)
-}
-
-/// When actions are due.
-#[derive(Clone, Copy)]
-struct Schedule {
-    begin: Instant,
-    per_second: u32,
-}
-
-impl Schedule {
-    fn due(&self, index: u64) -> Instant {
-        let nanos = u128::from(index) * 1_000_000_000 / u128::from(self.per_second);
-        self.begin + Duration::from_nanos(nanos.try_into().unwrap_or(u64::MAX))
-    }
-}
-
-/// On a thread of its own, since a timer of the runtime ticks once a millisecond. How late each was sent.
-fn send_on_schedule(
-    client: &Client,
-    actions: &[Action],
-    schedule: Schedule,
-    stop: &CancellationToken,
-) -> anyhow::Result<Histogram<u64>> {
-    let runtime = Handle::current();
-    let mut late = histogram()?;
-    for (index, action) in (0..).zip(actions) {
-        let due = schedule.due(index);
-        std::thread::sleep(due.saturating_duration_since(clock::monotonic()));
-        if stop.is_cancelled() {
-            break;
-        }
-        runtime.block_on(send(client, action))?;
-        late.record(microseconds(clock::monotonic().saturating_duration_since(due)))?;
-    }
-    Ok(late)
-}
-
-/// Ready to be sent.
-struct Action {
-    subject: async_nats::Subject,
-    headers: async_nats::HeaderMap,
-    payload: bytes::Bytes,
-}
-
-impl Action {
-    fn of(stage: &Stage, plan: &Plan, step: Step) -> anyhow::Result<Self> {
-        Ok(Self {
-            subject: stage.action_subject(false).into(),
-            headers: load::headers(plan, step)?,
-            payload: plan.payload(step),
-        })
-    }
-}
-
-/// Without asking for an acknowledgement: whether it was stored shows in the output.
-async fn send(client: &Client, action: &Action) -> anyhow::Result<()> {
-    let Action { subject, headers, payload } = action;
-    Ok(client.publish_with_headers(subject.clone(), headers.clone(), payload.clone()).await?)
-}
-
-/// A consumer of the output. What it brings must be the plan's actions, in order.
-struct Watch<'a> {
-    plan: &'a Plan,
-    tail: Tail,
-    seen: usize,
-}
-
-impl<'a> Watch<'a> {
-    /// As soon as there is an output.
-    async fn open(stage: &mut Stage, plan: &'a Plan) -> anyhow::Result<Self> {
-        let begun = clock::monotonic();
-        while stage.output().await?.is_none() {
-            stage.must_run()?;
-            anyhow::ensure!(begun.elapsed() < PATIENCE, "there is no output stream yet");
-            sleep(LOOKS_EVERY).await;
-        }
-        let subjects = [format!("{}.accepted.>", stage.config.name)];
-        let stream = stage.config.ledger_stream();
-        let tail = Tail::open_whole(&stage.config, (&stream, &subjects), 1).await?;
-        Ok(Self { plan, tail, seen: 0 })
-    }
-
-    /// How many more have come, and when.
-    async fn next(&mut self, stage: &mut Stage) -> anyhow::Result<(u64, Instant)> {
-        let Ok(chunk) = timeout(PATIENCE, self.tail.next()).await else {
-            stage.must_run()?;
-            let seconds = PATIENCE.as_secs();
-            anyhow::bail!("action {} has not come for {seconds} s", self.seen + 1);
-        };
-        let chunk = chunk?;
-        let came = clock::monotonic();
-        for message in &chunk.entries {
-            let step = self.plan.steps().get(self.seen).context("more came than was sent")?;
-            load::must_be(message, self.plan, *step)?;
-            self.seen += 1;
-        }
-        Ok((chunk.entries.len() as u64, came))
-    }
 }
 
 struct Times {
@@ -262,13 +160,4 @@ impl Times {
             sent_late_p99_ms: self.sent_late.as_ref().map(|late| ms(late, 0.99)),
         }
     }
-}
-
-/// Of microseconds, to three digits.
-fn histogram() -> anyhow::Result<Histogram<u64>> {
-    Ok(Histogram::new_with_bounds(1, LONGEST_US, 3)?)
-}
-
-fn microseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(LONGEST_US).min(LONGEST_US)
 }

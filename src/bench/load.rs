@@ -12,7 +12,7 @@ use crate::nats::setup;
 use crate::progress::Progress;
 
 /// All of it, and the stream must hold just that.
-pub async fn put(stage: &Stage, plan: &Plan) -> anyhow::Result<()> {
+pub async fn put(stage: &mut Stage, plan: &Plan) -> anyhow::Result<()> {
     stage.make_input().await?;
     let progress = Progress::of_command("loading actions");
     let mut publisher = Publisher::open(&stage.connection).await?;

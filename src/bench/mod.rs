@@ -3,23 +3,28 @@
 //! Absolute figures move with the machine and its neighbours; what is told at last are ratios between contenders of
 //! one round. No number is told before the output it stands for was read from end to end and found right.
 //!
-//! In reading order: [`plan`] (the load, decided by a seed), [`stage`] (streams and a directory of its own, and their
-//! removal), [`room`] (whether there is enough of it), [`contender`] (a process that is measured), [`forwarder`] (what the gate is measured beside),
-//! [`publisher`] and [`load`] (how actions get there), [`check`] (whether an output is right), [`process`] (what a
-//! process uses), [`throughput`] and [`latency`] (a measurement), [`summary`] (what they say together).
+//! In reading order: [`plan`] (the load, decided by a seed), [`place`] and [`stage`] (a name, streams and a directory
+//! of its own, and their removal), [`room`] (whether there is enough of it), [`contender`] (a process that is
+//! measured), [`forwarder`] (what the gate is measured beside), [`publisher`] and [`load`] (how actions get there),
+//! [`check`] (whether an output is right), [`process`] (what a process uses), [`throughput`] (one measurement),
+//! [`latency`] with [`schedule`], [`watch`] and [`times`] (the other), [`summary`] (what they say together).
 
 pub mod check;
 pub mod contender;
 pub mod forwarder;
 pub mod latency;
 pub mod load;
+pub mod place;
 pub mod plan;
 pub mod process;
 pub mod publisher;
 pub mod room;
+pub mod schedule;
 pub mod stage;
 pub mod summary;
 pub mod throughput;
+pub mod times;
+pub mod watch;
 
 use std::io;
 
@@ -67,6 +72,8 @@ pub enum Told {
 pub struct Environment {
     /// Processors that this process may use.
     pub cores: usize,
+    /// How many threads wanted a processor in the minute before: whoever else works here takes from all that follows.
+    pub load_average: Option<f64>,
     /// Its version.
     pub server: String,
     /// It is on this machine, and shares its processors.
@@ -135,6 +142,7 @@ fn environment(stage: &Stage, options: &Options) -> Environment {
     let shape = &options.shape;
     Environment {
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        load_average: process::load_average().map(summary::rounded),
         server: stage.connection.client.server_info().version,
         server_is_local: stage.server.is_some(),
         actions: shape.actions,

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
+use procfs::Current as _;
 use procfs::process::{FDTarget, Process};
 
 /// What a process has used so far.
@@ -48,6 +49,11 @@ pub fn server() -> Option<i32> {
     };
     let processes = procfs::process::all_processes().ok()?;
     processes.flatten().find(of_the_server).map(|process| process.pid)
+}
+
+/// How many threads of this machine wanted a processor, on average of the last minute.
+pub fn load_average() -> Option<f64> {
+    Some(f64::from(procfs::LoadAverage::current().ok()?.one))
 }
 
 fn sockets(process: &Process) -> impl Iterator<Item = u64> {

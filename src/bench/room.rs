@@ -51,8 +51,8 @@ pub async fn check(stage: &Stage, shape: &Shape) -> anyhow::Result<()> {
         limit.saturating_sub(account.storage),
         "within this account's limit for JetStream",
     )?;
-    let disk = rustix::fs::statvfs(stage.dir()).context("looking for room for the table")?;
-    let place = format!("in {} (--dir names another place)", stage.dir().display());
+    let disk = rustix::fs::statvfs(stage.place.dir()).context("looking for room for the table")?;
+    let place = format!("in {} (--dir names another place)", stage.place.dir().display());
     must_fit(actions * KEY_BYTES, disk.f_bavail * disk.f_frsize, &place)
 }
 

@@ -1,17 +1,14 @@
 //! Where it is measured: streams, bucket and directory of its own, all under one name that nobody else has, and all
 //! removed in the end.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-use uuid::Uuid;
 
 use super::contender::{Contender, Program, Running};
-use super::forwarder::KEY_HEADER;
+use super::place::Place;
 use super::process::{self, Usage};
 use crate::config::Config;
 use crate::nats::api::{ApiError, CONSUMER_NOT_FOUND, STREAM_NOT_FOUND};
@@ -23,63 +20,6 @@ const MESSAGE_IDS_KEPT: Duration = Duration::from_hours(24);
 /// The smallest duplicate window that the server takes.
 const DUPLICATE_WINDOW: Duration = Duration::from_millis(100);
 
-/// A name and a directory that nobody else has.
-pub struct Place {
-    name: String,
-    dir: TempDir,
-}
-
-impl Place {
-    /// In `dir`, or beside the gate's own table: on the same disk.
-    pub fn new(dir: Option<&Path>, table: &Path) -> anyhow::Result<Self> {
-        let id = Uuid::now_v7().simple().to_string();
-        let name = format!("oncegate-bench-{}", id.get(24..).unwrap_or(&id));
-        let beside = dir.map_or_else(|| nearest(table), Path::to_owned);
-        let dir = tempfile::Builder::new().prefix(&format!("{name}-")).tempdir_in(&beside);
-        let dir = dir.with_context(|| {
-            format!(
-                "no directory for the table can be made in {} (--dir names another)",
-                beside.display()
-            )
-        })?;
-        Ok(Self { name, dir })
-    }
-
-    /// The settings of the gate that is measured, as variables: what is not here is as configured.
-    pub fn settings(&self) -> anyhow::Result<Vec<(String, String)>> {
-        let table = self.table();
-        let table =
-            table.to_str().context("the directory's name is not UTF-8: --dir names another")?;
-        let settings = [
-            ("NAME", self.name.as_str()),
-            ("MANAGE", "true"),
-            ("INPUT__STREAM", &format!("{}_ACTIONS", self.name.to_uppercase())),
-            ("INPUT__SUBJECTS", &format!("{}-actions.>", self.name)),
-            ("KEY__FROM", &format!("header:{KEY_HEADER}")),
-            ("KEY__SCOPE", ""),
-            ("KEY__MAX_BYTES", "255"),
-            ("PAYLOAD__COMPARE", "auto"),
-            ("PAYLOAD__IGNORE", ""),
-            ("RETENTION__WINDOW", "7d"),
-            ("LEDGER__MAX_AGE", ""),
-            ("TABLE__PATH", table),
-            ("BACKUP__PATH", ""),
-            ("HTTP__LISTEN", ""),
-        ];
-        Ok(settings.map(|(name, value)| (format!("ONCEGATE__{name}"), value.to_owned())).to_vec())
-    }
-
-    fn table(&self) -> PathBuf {
-        self.dir.path().join("keys")
-    }
-}
-
-/// The nearest directory above the table's that exists.
-fn nearest(table: &Path) -> PathBuf {
-    let above = table.ancestors().skip(1).find(|above| above.is_dir());
-    above.unwrap_or(Path::new(".")).to_owned()
-}
-
 /// See the module.
 pub struct Stage {
     /// Of the gate that is measured.
@@ -88,9 +28,12 @@ pub struct Stage {
     pub connection: Connection,
     /// The server's process, where it is on this machine.
     pub server: Option<i32>,
+    /// Its name and directory.
+    pub place: Place,
     program: Program,
-    place: Place,
     running: Option<Running>,
+    /// Something may be on the server.
+    used: bool,
 }
 
 impl Stage {
@@ -98,7 +41,7 @@ impl Stage {
     pub async fn open(config: Arc<Config>, place: Place, program: Program) -> anyhow::Result<Self> {
         let connection = Connection::open(&config.nats, "bench").await?;
         let server = process::server();
-        Ok(Self { config, connection, running: None, server, program, place })
+        Ok(Self { config, connection, server, program, place, running: None, used: false })
     }
 
     /// The subject of the load's actions: the last one has one of its own, by which it is found.
@@ -108,10 +51,16 @@ impl Stage {
     }
 
     /// Makes the input stream, empty.
-    pub async fn make_input(&self) -> anyhow::Result<()> {
+    pub async fn make_input(&mut self) -> anyhow::Result<()> {
+        self.used = true;
         let input = &self.config.input;
-        let replicas = input.replicas;
-        self.make_stream(&input.stream, (&input.subjects, replicas), DUPLICATE_WINDOW).await
+        let made = self
+            .make_stream(&input.stream, (&input.subjects, input.replicas), DUPLICATE_WINDOW)
+            .await;
+        if matches!(made, Err(ApiError::Denied(_))) {
+            self.used = false;
+        }
+        made.with_context(|| "a measurement needs streams of its own, and the first can't be made")
     }
 
     /// Starts a contender on an output of its own.
@@ -119,7 +68,7 @@ impl Stage {
         if who != Contender::Gate {
             self.make_output(who).await?;
         }
-        self.running = Some(Running::start(&self.program, who, self.place.dir.path())?);
+        self.running = Some(Running::start(&self.program, who, self.place.dir())?);
         Ok(())
     }
 
@@ -147,7 +96,7 @@ impl Stage {
         name: &str,
         (subjects, replicas): (&[String], usize),
         duplicates: Duration,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), ApiError> {
         let wanted = json!({
             "name": name, "subjects": subjects, "storage": "file", "retention": "limits",
             "discard": "new", "num_replicas": replicas, "max_age": 0, "max_msgs": -1,
@@ -155,9 +104,8 @@ impl Stage {
             "duplicate_window": duplicates.as_nanos() as u64,
             "description": "oncegate bench: to be removed when it has ended",
         });
-        let made: Result<Value, _> =
-            self.connection.call(&format!("STREAM.CREATE.{name}"), &wanted).await;
-        made.map(drop).with_context(|| format!("the stream {name} can't be made"))
+        let call = format!("STREAM.CREATE.{name}");
+        self.connection.call(&call, &wanted).await.map(|_: Value| ())
     }
 
     /// An error if the contender has ended.
@@ -175,16 +123,6 @@ impl Stage {
         setup::stream_info(&self.connection, &self.config.ledger_stream()).await
     }
 
-    /// Where the gate's table is.
-    pub fn dir(&self) -> &Path {
-        self.place.dir.path()
-    }
-
-    /// What the table takes on the disk.
-    pub fn table_bytes(&self) -> u64 {
-        bytes_below(&self.place.table())
-    }
-
     /// Stops the contender, as an operator would.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         match self.running.take() {
@@ -196,11 +134,7 @@ impl Stage {
     /// Removes the output and everything else that the last contender had.
     pub async fn clear_output(&self) -> anyhow::Result<()> {
         let config = &self.config;
-        let table = self.place.table();
-        if table.exists() {
-            std::fs::remove_dir_all(&table)
-                .with_context(|| format!("removing {}", table.display()))?;
-        }
+        self.place.clear_table()?;
         let bucket = format!("KV_{}", config.bucket());
         for stream in [config.ledger_stream(), config.reports_stream(), bucket] {
             self.remove(&format!("STREAM.DELETE.{stream}")).await?;
@@ -227,10 +161,11 @@ impl Stage {
                 name.to_uppercase()
             )
         };
-        self.clear_output().await.with_context(left)?;
-        self.clear_input().await.with_context(left)?;
-        let dir = self.place.dir.path().to_owned();
-        self.place.dir.close().with_context(|| format!("removing {}", dir.display()))
+        if self.used {
+            self.clear_output().await.with_context(left)?;
+            self.clear_input().await.with_context(left)?;
+        }
+        self.place.clear()
     }
 
     async fn remove(&self, call: &str) -> anyhow::Result<()> {
@@ -244,14 +179,4 @@ impl Stage {
             other => Ok(other.map(drop)?),
         }
     }
-}
-
-fn bytes_below(dir: &Path) -> u64 {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let bytes = entries.map(|entry| match entry.metadata() {
-        Ok(found) if found.is_dir() => bytes_below(&entry.path()),
-        Ok(found) => found.len(),
-        Err(_) => 0,
-    });
-    bytes.sum()
 }

@@ -61,7 +61,7 @@ pub async fn measure(
     let server_after = server_cpu(stage);
     stage.stop().await?;
     let found = check::output(stage, plan, contender).await?;
-    let table_bytes = stage.table_bytes();
+    let table_bytes = stage.place.table_bytes();
     stage.clear_output().await?;
 
     let actions = plan.steps().len() as u64;

@@ -50,8 +50,14 @@ impl Account {
 fn environment(at: &Environment) -> std::io::Result<()> {
     let place = if at.server_is_local { "on this machine" } else { "not on this machine" };
     say(format_args!(
-        "{} cores, nats-server {} {place}, {} storage, replicas: {} of the input, {} of the ledger",
-        at.cores, at.server, at.storage, at.input_replicas, at.ledger_replicas
+        "{} cores (load average {}), nats-server {} {place}, {} storage, replicas: {} of the input, {} of \
+         the ledger",
+        at.cores,
+        or_none(at.load_average, 1),
+        at.server,
+        at.storage,
+        at.input_replicas,
+        at.ledger_replicas
     ))?;
     say(format_args!(
         "{} actions of {} B, of them {} % duplicates and {} % mismatches; {} rounds",

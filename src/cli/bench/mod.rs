@@ -4,6 +4,7 @@ mod account;
 mod forward;
 
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,11 +16,13 @@ use account::Account;
 
 use super::{BAD_USAGE, complain, say};
 use crate::bench::contender::{Contender, Program};
+use crate::bench::place::Place;
 use crate::bench::plan::{PAYLOAD_BYTES_MIN, Shape};
-use crate::bench::stage::{Place, Stage};
+use crate::bench::stage::Stage;
 use crate::bench::{self, Options};
 use crate::config::Config;
 
+const INTERRUPTED: &str = "interrupted";
 /// Duplicates and mismatches together.
 const REPEATS_PERCENT_MAX: u8 = 90;
 /// The same every time, so that runs can be compared.
@@ -61,7 +64,7 @@ struct Gate {
     rounds: u32,
     /// Measure latency too: one action at a time, then so many a second, for 10 seconds or as many
     /// as --actions
-    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     rate: Option<u32>,
     /// What the gate is measured beside: a plain forwarder, and the same with Nats-Msg-Id
     #[arg(long, value_name = "NAMES", value_enum, value_delimiter = ',',
@@ -111,13 +114,17 @@ impl Gate {
             ));
             return Ok(ExitCode::from(BAD_USAGE));
         }
+        let mut interrupted = pin!(interruption()?);
         let options = self.options();
         let place = Place::new(self.dir.as_deref(), &config.table.path)?;
         let settings = place.settings()?;
         let config = super::load(file, settings.clone())?;
         let path = std::env::current_exe().context("finding this program")?;
         let program = Program { path, config: file.map(Path::to_owned), settings };
-        let mut stage = Stage::open(Arc::new(config), place, program).await?;
+        let mut stage = tokio::select! {
+            stage = Stage::open(Arc::new(config), place, program) => stage?,
+            () = &mut interrupted => anyhow::bail!(INTERRUPTED),
+        };
         let mut account = Account::default();
         let mut tell = |told: &bench::Told| match self.json {
             true => say(serde_json::to_string(told)?),
@@ -125,7 +132,7 @@ impl Gate {
         };
         let measured = tokio::select! {
             measured = bench::run(&mut stage, &options, &mut tell) => measured,
-            interrupted = interruption() => interrupted,
+            () = &mut interrupted => Err(anyhow::anyhow!(INTERRUPTED)),
         };
         let cleared = stage.clear().await;
         if let (Err(_), Err(error)) = (&measured, &cleared) {
@@ -153,19 +160,20 @@ impl Gate {
     }
 }
 
-/// A signal that ends a program, as an error.
-async fn interruption() -> anyhow::Result<()> {
+/// Comes back at a signal that would else end the program. From this call on, not from its first being waited for.
+fn interruption() -> std::io::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt, mut hangup) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = hangup.recv() => {}
-    }
-    anyhow::bail!("interrupted")
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }
 
 fn payload_bytes(text: &str) -> Result<usize, String> {
