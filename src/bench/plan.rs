@@ -96,9 +96,9 @@ impl Plan {
 
     /// Its payload: JSON.
     pub fn payload(&self, step: Step) -> Bytes {
-        let variant = u8::from(step.kind == Kind::Mismatch);
+        let amount = 149 + u16::from(step.kind == Kind::Mismatch);
         let mut text = format!(
-            r#"{{"customer":"c_{}","amount":{variant}49.90,"currency":"EUR","number":{},"note":""#,
+            r#"{{"customer":"c_{}","amount":{amount}.90,"currency":"EUR","number":{},"note":""#,
             step.original % 10_007,
             step.original
         );
