@@ -2,13 +2,18 @@
 //! that makes it. Durable consumer, large pulls, acknowledgements pipelined both ways; it knows nothing of keys,
 //! unless it is told to leave them to the stream, as `Nats-Msg-Id`.
 //!
-//! It loses nothing: an action is acknowledged when the output stream has it.
+//! It loses nothing: an action is acknowledged when the output stream has it. One exception is in its favour: of a
+//! repeat that a replicated stream calls in process, it trusts that the original gets there, and does not send it
+//! again to be sure.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use async_nats::{Client, Message, Subject};
+use tokio::time::sleep;
 
 use super::publisher::Publisher;
+use crate::clock;
 use crate::config::Config;
 use crate::nats::connect::Connection;
 use crate::nats::pull::{Brought, Pull};
@@ -17,6 +22,10 @@ use crate::nats::pull::{Brought, Pull};
 const ACKNOWLEDGED_AT_ONCE: u64 = 500;
 /// Where the actions of the load have their key.
 pub const KEY_HEADER: &str = "Idempotency-Key";
+
+/// How long to try for the first delivery, and after what pause again.
+const REACHED_WITHIN: Duration = Duration::from_secs(10);
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 struct Forwarder {
     input: Client,
@@ -33,8 +42,7 @@ struct Forwarder {
 pub async fn run(config: &Config, message_ids: bool) -> anyhow::Result<()> {
     let input = Connection::open(&config.nats, "bench forwarder, input").await?;
     let output = Connection::open(&config.nats, "bench forwarder, output").await?;
-    let breaks = input.breaks();
-    let mut pull = Pull::open(&input, &config.input.stream, config.consumer(), breaks).await?;
+    let (mut pull, mut brought) = begin(&input, config).await?;
     let mut forwarder = Forwarder {
         input: input.client.clone(),
         output: Publisher::open(&output).await?,
@@ -44,24 +52,40 @@ pub async fn run(config: &Config, message_ids: bool) -> anyhow::Result<()> {
         last: None,
     };
     loop {
-        tokio::select! {
-            biased;
-            stored = forwarder.output.more_stored() => stored?,
-            brought = pull.next(), if forwarder.output.has_room() => {
-                let mut next = match brought? {
-                    Brought::Delivery(delivery) => Some(*delivery),
-                    Brought::Idle { .. } => {
-                        forwarder.acknowledge_last().await?;
-                        None
-                    }
-                };
-                while let Some((message, _)) = next {
-                    forwarder.forward(message).await?;
-                    next = if forwarder.output.has_room() { pull.at_hand()? } else { None };
-                }
+        let mut next = match brought {
+            Some(Brought::Delivery(delivery)) => Some(*delivery),
+            Some(Brought::Idle { .. }) => {
+                forwarder.acknowledge_last().await?;
+                None
             }
+            None => None,
+        };
+        while let Some((message, _)) = next {
+            forwarder.forward(message).await?;
+            next = if forwarder.output.has_room() { pull.at_hand()? } else { None };
         }
         forwarder.acknowledge().await?;
+        brought = tokio::select! {
+            biased;
+            stored = forwarder.output.more_stored() => stored.map(|()| None)?,
+            brought = pull.next(), if forwarder.output.has_room() => Some(brought?),
+        };
+    }
+}
+
+/// In a cluster, a consumer that was just made may not be reached yet.
+async fn begin(input: &Connection, config: &Config) -> anyhow::Result<(Pull, Option<Brought>)> {
+    let begun = clock::monotonic();
+    loop {
+        let breaks = input.breaks();
+        let mut pull = Pull::open(input, &config.input.stream, config.consumer(), breaks).await?;
+        match pull.next().await {
+            Ok(brought) => return Ok((pull, Some(brought))),
+            Err(broken) if broken.denied || begun.elapsed() > REACHED_WITHIN => {
+                return Err(broken.into());
+            }
+            Err(_) => sleep(RETRY_AFTER).await,
+        }
     }
 }
 

@@ -12,6 +12,9 @@ use crate::nats::connect::Connection;
 /// So many may be outstanding. Beyond 10,000 the server drops what waits before a stream.
 const OUTSTANDING_MAX: u64 = 4096;
 
+/// The server's code for a repeat of a `Nats-Msg-Id` that a replicated stream has not quite stored.
+const REPEAT_IN_PROCESS: u64 = 10_158;
+
 /// See the module. All to one stream: it answers in the order in which it stores.
 pub struct Publisher {
     client: Client,
@@ -78,7 +81,7 @@ impl Publisher {
             anyhow::bail!("no stream takes what was published");
         }
         let Answer { error } = serde_json::from_slice(&answer.payload)?;
-        if let Some(error) = error {
+        if let Some(error) = error.filter(|error| error.err_code != REPEAT_IN_PROCESS) {
             anyhow::bail!(
                 "the stream does not store what was published: {} (error {})",
                 error.description,

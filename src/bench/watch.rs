@@ -9,6 +9,7 @@ use super::load;
 use super::plan::Plan;
 use super::stage::Stage;
 use crate::clock;
+use crate::nats::pull::Broken;
 use crate::nats::tail::Tail;
 
 /// An action that has not come by then is lost, or as good as lost.
@@ -32,20 +33,29 @@ impl<'a> Watch<'a> {
             anyhow::ensure!(begun.elapsed() < PATIENCE, "there is no output stream yet");
             sleep(LOOKS_EVERY).await;
         }
-        let subjects = [format!("{}.accepted.>", stage.config.name)];
-        let stream = stage.config.ledger_stream();
-        let tail = Tail::open_whole(&stage.config, (&stream, &subjects), 1).await?;
-        Ok(Self { plan, tail, seen: 0 })
+        Ok(Self { plan, tail: tail(stage).await?, seen: 0 })
     }
 
     /// How many more have come, and when.
     pub async fn next(&mut self, stage: &mut Stage) -> anyhow::Result<(u64, Instant)> {
-        let Ok(chunk) = timeout(PATIENCE, self.tail.next()).await else {
-            stage.must_run()?;
-            let seconds = PATIENCE.as_secs();
-            anyhow::bail!("action {} has not come for {seconds} s", self.seen + 1);
+        let begun = clock::monotonic();
+        let chunk = loop {
+            match timeout(PATIENCE, self.tail.next()).await {
+                Ok(Ok(chunk)) => break chunk,
+                // In a cluster, a stream or a consumer that was just made may not be reached yet.
+                Ok(Err(broken)) if self.seen == 0 && begun.elapsed() < PATIENCE => {
+                    tracing::debug!(%broken, "reading the output anew");
+                    sleep(LOOKS_EVERY).await;
+                    self.tail = tail(stage).await?;
+                }
+                Ok(Err(broken)) => return Err(broken.into()),
+                Err(_) => {
+                    stage.must_run()?;
+                    let seconds = PATIENCE.as_secs();
+                    anyhow::bail!("action {} has not come for {seconds} s", self.seen + 1);
+                }
+            }
         };
-        let chunk = chunk?;
         let came = clock::monotonic();
         for message in &chunk.entries {
             let step = self.plan.steps().get(self.seen).context("more came than was sent")?;
@@ -54,4 +64,9 @@ impl<'a> Watch<'a> {
         }
         Ok((chunk.entries.len() as u64, came))
     }
+}
+
+async fn tail(stage: &Stage) -> Result<Tail, Broken> {
+    let subjects = [format!("{}.accepted.>", stage.config.name)];
+    Tail::open_whole(&stage.config, (&stage.config.ledger_stream(), &subjects), 1).await
 }

@@ -55,12 +55,12 @@ fn help_is_an_answer() {
     for arguments in [&["--help"][..], &["-h"], &["help"]] {
         let help = run(dir.path(), arguments);
         assert_eq!(help.code, Some(0), "{help:#?}");
-        for command in ["run", "check", "publish", "rejections", "audit", "redrive"] {
+        for command in ["run", "check", "publish", "rejections", "audit", "redrive", "bench"] {
             assert!(help.stdout.contains(command), "{command}: {help:#?}");
         }
         assert!(help.stderr.is_empty(), "{help:#?}");
     }
-    for command in ["run", "check", "publish", "rejections", "audit", "redrive"] {
+    for command in ["run", "check", "publish", "rejections", "audit", "redrive", "bench"] {
         let help = run(dir.path(), &[command, "--help"]);
         assert_eq!(help.code, Some(0), "{help:#?}");
         assert!(help.stdout.contains("--config"), "{help:#?}");
