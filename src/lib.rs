@@ -14,12 +14,14 @@
 //! - [`nats`]: streams, feed, ledger session, lease. Knows the core only.
 //! - [`worker`]: joins them: waits for the next event, hands it to the engine, does its commands.
 //! - [`audit`]: judges everything again from the streams alone.
+//! - [`bench`]: what users measure on their own machines.
 //! - [`config`], [`http`], [`metrics`]: what operators set and see.
 //! - [`cli`]: one file a command.
 //!
 //! ARCHITECTURE.md has the bird's-eye view, the invariants, and what is absent on purpose.
 
 pub mod audit;
+pub mod bench;
 pub mod cli;
 pub mod clock;
 pub mod config;

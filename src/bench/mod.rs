@@ -1,0 +1,3 @@
+//! Measurements that users make on their own machines: `oncegate bench`.
+
+pub mod table;
