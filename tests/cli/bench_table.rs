@@ -41,6 +41,7 @@ fn it_counts_what_it_did_and_leaves_nothing_behind() {
                 "keys",
                 "windows",
                 "keys_per_s",
+                "loop_cpu_us_per_key",
                 "cpu_us_per_key",
                 "round_ms",
                 "written_bytes_per_key",

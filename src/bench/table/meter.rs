@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::clock;
+
 /// Linux counts processor time in hundredths of a second.
 const TICKS_A_SECOND: f64 = 100.0;
 
@@ -16,6 +18,13 @@ pub fn cpu_s() -> f64 {
     let after_name = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let times = after_name.split_whitespace().skip(11).take(2);
     times.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / TICKS_A_SECOND
+}
+
+/// Processor time of this thread so far; the system brings it up to date every few milliseconds.
+pub fn thread_cpu_s() -> f64 {
+    let times = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let running_ns = times.split_whitespace().next().and_then(|ns| ns.parse::<f64>().ok());
+    running_ns.unwrap_or(0.0) / 1e9
 }
 
 /// Bytes handed to the system to be written so far: log, flushes and compactions.
@@ -48,7 +57,10 @@ pub fn disk_bytes(dir: &Path) -> u64 {
 
 /// How long rounds took.
 #[derive(Default)]
-pub struct Rounds(Vec<Duration>);
+pub struct Rounds {
+    took: Vec<Duration>,
+    cpu_s: f64,
+}
 
 /// The same, in milliseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -60,22 +72,31 @@ pub struct RoundTimes {
 }
 
 impl Rounds {
-    /// One more.
-    pub fn add(&mut self, took: Duration) {
-        self.0.push(took);
+    /// One more: `round` does it.
+    pub fn time<T>(&mut self, round: impl FnOnce() -> T) -> T {
+        let (started, cpu_s) = (clock::monotonic(), thread_cpu_s());
+        let done = round();
+        self.cpu_s += thread_cpu_s() - cpu_s;
+        self.took.push(started.elapsed());
+        done
     }
 
     /// All together, in seconds.
     pub fn sum_s(&self) -> f64 {
-        self.0.iter().sum::<Duration>().as_secs_f64()
+        self.took.iter().sum::<Duration>().as_secs_f64()
+    }
+
+    /// Processor time of the thread that did them, all together.
+    pub fn cpu_s(&self) -> f64 {
+        self.cpu_s
     }
 
     /// Their median, the 99.9th of a hundred, and the longest.
     pub fn times_ms(mut self) -> RoundTimes {
-        self.0.sort_unstable();
+        self.took.sort_unstable();
         let at = |share: f64| {
-            let place = (self.0.len().saturating_sub(1) as f64 * share) as usize;
-            self.0.get(place).map_or(0.0, |took| took.as_secs_f64() * 1e3)
+            let place = (self.took.len().saturating_sub(1) as f64 * share) as usize;
+            self.took.get(place).map_or(0.0, |took| took.as_secs_f64() * 1e3)
         };
         RoundTimes { p50: at(0.5), p99_9: at(0.999), max: at(1.0) }
     }

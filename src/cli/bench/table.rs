@@ -111,15 +111,16 @@ fn ratio(seen: &[Stretch], full: u64) -> f64 {
     full.zip(first).map_or(0.0, |(full, first)| full.keys_per_s / first.keys_per_s)
 }
 
-const HEADINGS: &str = "        keys  windows    keys/s  cpu us  written B     disk MB    at most   memory MB  at most  \
+const HEADINGS: &str = "        keys  windows    keys/s  cpu us: loop    all  written B     disk MB    at most   memory MB  at most  \
                         round ms: p50   p99.9     max";
 
 fn line(stretch: &Stretch) -> String {
-    let Stretch { keys, windows, keys_per_s, cpu_us_per_key, written_bytes_per_key, .. } = stretch;
+    let Stretch { keys, windows, keys_per_s, written_bytes_per_key, .. } = stretch;
+    let Stretch { loop_cpu_us_per_key, cpu_us_per_key, .. } = stretch;
     let round = &stretch.round_ms;
     let mb = |bytes: u64| bytes as f64 / MB;
     let mut text = format!(
-        "{keys:>12}  {windows:>7.3}  {keys_per_s:>8.0}  {cpu_us_per_key:>6.1}  {written_bytes_per_key:>9.0}  \
+        "{keys:>12}  {windows:>7.3}  {keys_per_s:>8.0}  {loop_cpu_us_per_key:>12.1} {cpu_us_per_key:>6.1}  {written_bytes_per_key:>9.0}  \
          {:>10.0} {:>10.0}  {:>10.0} {:>8.0}  {:>13.1} {:>7.1} {:>7.1}",
         mb(stretch.disk_bytes),
         mb(stretch.disk_bytes_max),
