@@ -17,7 +17,7 @@ use oncegate::gate::engine::Commit;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;
 use oncegate::gate::source::TimeNs;
-use oncegate::table::{KeyTable, TableError, TableStats};
+use oncegate::table::{KeyTable, MEMORY_BYTES, TableError, TableStats};
 use rocksdb::{DBWithThreadMode, FlushOptions, MultiThreaded, Options, WriteBatch};
 
 use expiry::Watermark;
@@ -38,12 +38,13 @@ pub struct Buckets {
 
 impl Buckets {
     pub fn make(dir: &Path) -> Self {
-        let mut database = options::database(options::Logs::Chained).unwrap();
+        let memory = options::Memory::of(MEMORY_BYTES);
+        let mut database = options::database(options::Logs::Chained, &memory).unwrap();
         database.create_if_missing(true);
         let db = DBWithThreadMode::open(&database, dir.join("db")).unwrap();
         db.create_cf(META, &options::meta()).unwrap();
         // One for all, since they share its cache.
-        let keys = options::keys(&Watermark::default());
+        let keys = options::keys(&Watermark::default(), &memory).unwrap();
         Self { db, _database: database, keys, ends_ns: RwLock::default() }
     }
 

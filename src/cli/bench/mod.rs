@@ -21,9 +21,9 @@ enum What {
 }
 
 impl Bench {
-    pub async fn execute(self, _config: Config) -> anyhow::Result<ExitCode> {
+    pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
         match self.what {
-            What::Table(table) => table.execute().await,
+            What::Table(table) => table.execute(&config).await,
         }
     }
 }

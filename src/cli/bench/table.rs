@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::table::load::{KEYS_MIN, Load, ROUND};
 use crate::bench::table::{self, AtRest, Stretch};
 use crate::cli::{say, stop_on_signal};
+use crate::config::Config;
 use crate::progress::Progress;
 use crate::table::RocksTable;
 
@@ -20,7 +21,8 @@ const EIGHTHS_OF_A_WINDOW: u64 = 9;
 const MB: f64 = 1e6;
 
 /// Looks up and writes new keys in rounds of 1,000, on a table of its own, until N keys live and as many as an
-/// eighth of them have expired. Stop anything else that wants the machine
+/// eighth of them have expired. Memory is bounded as `table.memory_mb` says. Stop anything else that wants the
+/// machine
 #[derive(Args)]
 pub struct Table {
     /// How many keys live at once
@@ -48,28 +50,34 @@ struct Result {
 }
 
 impl Table {
-    pub async fn execute(self) -> anyhow::Result<ExitCode> {
+    pub async fn execute(self, config: &Config) -> anyhow::Result<ExitCode> {
         // It may hold gigabytes: it is removed, whatever comes.
         let stop = stop_on_signal()?;
-        tokio::task::spawn_blocking(move || self.measure(&stop)).await??;
+        let memory_bytes = config.table.memory_bytes();
+        tokio::task::spawn_blocking(move || self.measure(memory_bytes, &stop)).await??;
         Ok(ExitCode::SUCCESS)
     }
 
-    fn measure(&self, stop: &CancellationToken) -> anyhow::Result<()> {
+    fn measure(&self, memory_bytes: usize, stop: &CancellationToken) -> anyhow::Result<()> {
         let parent = self.dir.clone().unwrap_or_else(std::env::temp_dir);
         let dir = tempfile::Builder::new().prefix("oncegate-bench-").tempdir_in(&parent);
         let dir = dir.with_context(|| format!("making a directory in {}", parent.display()))?;
-        let measured = self.measure_in(dir.path(), stop);
+        let measured = self.measure_in(dir.path(), memory_bytes, stop);
         let shown = dir.path().display().to_string();
         let removed = dir.close().with_context(|| format!("removing {shown}"));
         measured.and(removed)
     }
 
-    fn measure_in(&self, dir: &Path, stop: &CancellationToken) -> anyhow::Result<()> {
+    fn measure_in(
+        &self,
+        dir: &Path,
+        memory_bytes: usize,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
         let load = Load::new(self.keys);
         let rounds = load.rounds_a_window() * EIGHTHS_OF_A_WINDOW / 8;
         let progress = Progress::of_command("keys");
-        let table = RocksTable::open(dir, "bench")?;
+        let table = RocksTable::open_within(memory_bytes, dir, "bench")?;
         let mut seen: Vec<Stretch> = Vec::new();
         if !self.json {
             say(HEADINGS)?;
