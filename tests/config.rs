@@ -84,7 +84,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(c.retention.window, Duration::from_hours(7 * 24));
     assert_eq!(c.retention.clock_skew, Duration::from_mins(10));
     assert_eq!((c.ledger.replicas, c.ledger.max_age), (1, None));
-    assert_eq!(c.table.path, Path::new("data/keys"));
+    assert_eq!((c.table.path, c.table.memory_mb), ("data/keys".into(), 400));
     assert_eq!((c.backup.path, c.backup.keep), (None, 24));
     assert_eq!(c.backup.every, Duration::from_hours(1));
     assert_eq!(c.http.listen, Some("127.0.0.1:8687".parse().unwrap()));
@@ -97,7 +97,7 @@ fn the_shipped_file_says_what_the_defaults_are() {
     assert_eq!(good(SHIPPED, &[]), good("", &[]));
 }
 
-const EVERY_SETTING: [&str; 37] = [
+const EVERY_SETTING: [&str; 38] = [
     "answers.reply_prefixes",
     "backup.every",
     "backup.keep",
@@ -132,6 +132,7 @@ const EVERY_SETTING: [&str; 37] = [
     "payload.ignore",
     "retention.clock_skew",
     "retention.window",
+    "table.memory_mb",
     "table.path",
     // From the environment only.
     "nats.password",
@@ -518,6 +519,7 @@ const RULES: &[Rule] = &[
     ),
     ("retention.clock_skew", &["'0s'", "'1d'"], &["''", "'1'", "'1000y'"]),
     ("ledger.max_age", &["''", "'0s'", "'8d'", "'9d'"], &["'7d 23h'", "'1ms'", "'x'", "'101y'"]),
+    ("table.memory_mb", &["64", "1000000"], &["63", "1000001", "'400MB'"]),
     ("table.path", &["'x'", "'/var/lib/x y'"], &["''"]),
     ("backup.path", &["''", "'x'", "'/var/lib/x y'"], &["1"]),
     ("backup.every", &["'10s'", "'1d'", "'1y'"], &["''", "'9s'", "'1y 1s'", "'x'"]),

@@ -8,24 +8,24 @@
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::indexing_slicing,
     clippy::print_stdout,
     missing_docs,
     reason = "a measurement stops at what it did not expect, and prints"
 )]
 
-mod load;
-mod meter;
-mod run;
-mod ways;
+mod buckets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
+use tokio_util::sync::CancellationToken;
 
-use load::Load;
+use buckets::Buckets;
+use oncegate::bench::table::load::Load;
+use oncegate::bench::table::{Measured, measure, meter, stretches};
 use oncegate::gate; // The product's settings, compiled in here, name it so.
-use ways::{Buckets, Filter};
+use oncegate::table::RocksTable;
 
 #[derive(Parser)]
 struct Arguments {
@@ -60,7 +60,37 @@ fn main() {
     let dir = tempfile::Builder::new().prefix("expiry-").tempdir_in(&arguments.dir).unwrap();
     println!("{:?}: {} keys, {rounds} rounds of 1,000", arguments.way, arguments.keys);
     match arguments.way {
-        Way::Filter => run::measure(&Filter::make(dir.path()), dir.path(), &load, rounds),
-        Way::Buckets => run::measure(&Buckets::make(dir.path()), dir.path(), &load, rounds),
+        Way::Filter => {
+            let table = RocksTable::open(dir.path(), "bench").unwrap();
+            run(&table, dir.path(), &load, rounds);
+        }
+        Way::Buckets => run(&Buckets::make(dir.path()), dir.path(), &load, rounds),
+    }
+}
+
+fn run(table: &impl Measured, dir: &Path, load: &Load, rounds: u64) {
+    let stretches = stretches(load, rounds);
+    let each = |stretch| {
+        println!("{}", serde_json::to_string(&stretch)?);
+        Ok(())
+    };
+    measure(table, dir, load, &stretches, &CancellationToken::new(), |_| (), each).unwrap();
+    without_load(table, dir, load, rounds);
+}
+
+/// No key comes any more, until all have expired.
+fn without_load(table: &impl Measured, dir: &Path, load: &Load, rounds: u64) {
+    let next = rounds * 1_000;
+    println!("windows without a key | GB left | s");
+    for eighth in 0..=10 {
+        table.commit(&load.pause(next + eighth * load.keys() / 8)).unwrap();
+        let started = Instant::now();
+        table.collect().unwrap();
+        println!(
+            "{:.3} | {:.3} | {:.1}",
+            eighth as f64 / 8.0,
+            meter::disk_bytes(dir) as f64 / 1e9,
+            started.elapsed().as_secs_f64()
+        );
     }
 }

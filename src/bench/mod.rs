@@ -7,7 +7,8 @@
 //! of its own, and their removal), [`room`] (whether there is enough of it), [`contender`] (a process that is
 //! measured), [`forwarder`] (what the gate is measured beside), [`publisher`] and [`load`] (how actions get there),
 //! [`check`] (whether an output is right), [`process`] (what a process uses), [`throughput`] (one measurement),
-//! [`latency`] with [`schedule`], [`watch`] and [`times`] (the other), [`summary`] (what they say together).
+//! [`latency`] with [`schedule`], [`watch`] and [`times`] (the other), [`summary`] (what they say together). Apart from all that,
+//! [`table`]: the key table alone, as it grows.
 
 pub mod check;
 pub mod contender;
@@ -22,6 +23,7 @@ pub mod room;
 pub mod schedule;
 pub mod stage;
 pub mod summary;
+pub mod table;
 pub mod throughput;
 pub mod times;
 pub mod watch;

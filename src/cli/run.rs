@@ -3,9 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
+use super::stop_on_signal;
 use crate::config::Config;
 use crate::worker;
 
@@ -19,17 +18,7 @@ pub struct Run {
 
 impl Run {
     pub async fn execute(self, config: Config) -> anyhow::Result<ExitCode> {
-        let stop = CancellationToken::new();
-        let (mut terminate, mut interrupt) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        let stopping = stop.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-                _ = interrupt.recv() => tracing::info!("SIGINT: stopping"),
-            }
-            stopping.cancel();
-        });
+        let stop = stop_on_signal()?;
         worker::run(config, self.accept_key_rules, stop).await?;
         tracing::info!("stopped");
         Ok(ExitCode::SUCCESS)

@@ -40,7 +40,10 @@ pub(super) fn config(r: &mut Reader) -> Config {
             replicas: r.count("ledger.replicas", 1, &REPLICAS),
             max_age: r.optional("ledger.max_age", "", |text| syntax::limit(text, &(TICK..=LONG))),
         },
-        table: Table { path: r.parse("table.path", "data/keys", syntax::path) },
+        table: Table {
+            path: r.parse("table.path", "data/keys", syntax::path),
+            memory_mb: r.count("table.memory_mb", 400, &(64..=1_000_000)),
+        },
         backup: Backup {
             path: r.optional("backup.path", "", syntax::path),
             every: r.duration("backup.every", "1h", &BACKUP_EVERY),

@@ -179,6 +179,15 @@ pub struct Ledger {
 pub struct Table {
     /// Its directory; each instance needs its own.
     pub path: PathBuf,
+    /// Bound of its cache and write buffers in MB, 64 to 1,000,000.
+    pub memory_mb: usize,
+}
+
+impl Table {
+    /// The bound in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_mb.saturating_mul(1_000_000)
+    }
 }
 
 /// Scheduled backups of the key table.

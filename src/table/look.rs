@@ -11,7 +11,7 @@ use rocksdb::DB;
 use super::TableError;
 use super::expiry::Watermark;
 use super::meta::Meta;
-use super::options::{self, KEYS, Logs, META};
+use super::options::{self, KEYS, Logs, META, Memory};
 use crate::gate::cursor::Cursors;
 
 /// A table of this gate, of a known format, whose positions can be read.
@@ -35,8 +35,9 @@ impl Looked {
         let failed = |source| TableError::rocks(&path, "opening", source);
         let has_log = has_log(place)
             .map_err(|source| TableError::io(place, "listing the directory", source))?;
+        let memory = Memory::of(super::MEMORY_BYTES);
         let logs = if has_log { Logs::Chained } else { Logs::Unchained };
-        let database = options::database(logs).map_err(failed)?;
+        let database = options::database(logs, &memory).map_err(failed)?;
         let families = DB::list_cf(&database, place).map_err(failed)?;
         for name in [KEYS, META] {
             if !families.iter().any(|found| found == name) {
@@ -44,7 +45,7 @@ impl Looked {
                 return Err(TableError::damaged(&path, what));
             }
         }
-        let all = options::families(&Watermark::default(), &families);
+        let all = options::families(&Watermark::default(), &memory, &families).map_err(failed)?;
         let db = DB::open_cf_descriptors_read_only(&database, place, all, false);
         let db = db.map_err(failed)?;
         let meta = Meta::of(&db, &path)?;

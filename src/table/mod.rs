@@ -33,6 +33,9 @@ pub use home::instance_id;
 pub use memory::MemoryTable;
 pub use rocks::{Collected, RocksTable};
 
+/// The bound of cache and write buffers where none is given.
+pub const MEMORY_BYTES: usize = 400_000_000;
+
 /// A table of keys. Calls block (disk); they may come from several threads, but commits from one at a
 /// time, in ledger order.
 pub trait KeyTable: Send + Sync + 'static {

@@ -8,8 +8,7 @@ use std::thread::available_parallelism;
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle,
-    DBCompressionType, DBRecoveryMode, DataBlockIndexType, LogLevel, MemtableFactory, Options,
-    WriteBufferManager,
+    DBCompressionType, DBRecoveryMode, LogLevel, MemtableFactory, Options, WriteBufferManager,
 };
 
 use super::expiry::Watermark;
@@ -24,13 +23,10 @@ const DEFAULT: &str = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-const WRITE_BUFFER_BYTES: usize = 64 * MIB;
-const WRITE_BUFFERS_MAX: i32 = 3;
-/// Bound of all write buffers together.
-const WRITE_BUFFERS_BYTES: usize = 256 * MIB;
-/// Bound of the cache, taken only as needed. It holds the filters (2 bytes a key) and indexes too: past
-/// some 200 million keys, filters begin to push each other out, and look-ups slow down.
-const CACHE_BYTES: usize = 512 * MIB;
+/// Small enough for most of it to stay in the processor's cache: more than half of the loop's time in the table is
+/// spent on finding the places of new keys.
+const WRITE_BUFFER_BYTES: usize = 32 * MIB;
+const WRITE_BUFFERS_MAX: i32 = 5;
 const BLOCK_BYTES: usize = 8 * KIB;
 const FILTER_BITS_PER_KEY: f64 = 16.0;
 /// Of a write buffer's bytes, for its own filter: about 20 bits a key.
@@ -40,12 +36,17 @@ const FILE_BYTES: u64 = 128 * MIB as u64;
 /// Files held open; most systems allow a process 1024.
 const OPEN_FILES_MAX: i32 = 512;
 
-/// Blocks of a file that a compaction has replaced leave the cache with it. Else they stay until the cache
-/// is full: with a small window the whole table is rewritten all the time, and any gate, however few keys it
-/// has, would come to take all of the cache's bound. The number is how long RocksDB goes on where blocks are
-/// not in the cache: to the end. (At 230 it gave up after ten, the oldest keys' where keys count up, and left
-/// what was looked up last.) No setter in the crate: set when the table is open.
-pub(super) const UNCACHE_OBSOLETE: (&str, &str) = ("uncache_aggressiveness", "10000");
+/// What the crate has no setters for.
+///
+/// - Blocks of a file that a compaction has replaced leave the cache with it. Else they stay until the cache is
+///   full: with a small window the whole table is rewritten all the time, and any gate, however few keys it has,
+///   would come to take all of the cache's bound. The number is how long RocksDB goes on where blocks are not in the
+///   cache: to the end. (At 230 it gave up after ten, the oldest keys' where keys count up, and left what was
+///   looked up last.)
+/// - LZ4 saves about an eighth, and RocksDB throws away what saves less than an eighth: with slightly longer
+///   records all of it would be thrown away.
+const KEYS_SETTINGS: &str =
+    "uncache_aggressiveness=10000;compression_opts={max_compressed_bytes_per_kb=1000}";
 
 /// Whether each log says what the log before it held, and an opening goes by that.
 ///
@@ -59,8 +60,29 @@ pub(super) enum Logs {
     Unchained,
 }
 
+/// Cache and write buffers of one table, which share one bound and take it only as needed. The cache holds the
+/// filters (2 bytes a key) and indexes too: where they do not fit, they push each other out, and look-ups wait
+/// for the disk.
+pub(super) struct Memory {
+    cache: Cache,
+    write_buffers: WriteBufferManager,
+}
+
+impl Memory {
+    pub(super) fn of(bytes: usize) -> Self {
+        let cache = Cache::new_hyper_clock_cache(bytes, 0);
+        // Write buffers are flushed early where they would take more than half.
+        let write_buffers = WriteBufferManager::new_write_buffer_manager_with_cache(
+            bytes / 2,
+            false,
+            cache.clone(),
+        );
+        Self { cache, write_buffers }
+    }
+}
+
 /// The settings of the whole database. Keep them as long as it is open: its counters live there.
-pub(super) fn database(logs: Logs) -> Result<Options, rocksdb::Error> {
+pub(super) fn database(logs: Logs, memory: &Memory) -> Result<Options, rocksdb::Error> {
     let chained = format!("track_and_verify_wals={}", logs == Logs::Chained);
     // First: what it returns would not keep alive the buffers and caches that were set before.
     let mut options = Options::default().get_options_from_string(chained)?;
@@ -70,8 +92,7 @@ pub(super) fn database(logs: Logs) -> Result<Options, rocksdb::Error> {
     // a power failure tore it, the table is what came before the tear, and lags.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_paranoid_checks(true);
-    let buffers = WriteBufferManager::new_write_buffer_manager(WRITE_BUFFERS_BYTES, false);
-    options.set_write_buffer_manager(&buffers);
+    options.set_write_buffer_manager(&memory.write_buffers);
     options.set_max_open_files(OPEN_FILES_MAX);
     options.set_max_background_jobs(background_jobs());
     // Written back bit by bit: no burst of dirty pages behind a compaction.
@@ -103,26 +124,36 @@ pub enum Filling {
 }
 
 /// The same for a table that is filled.
-pub(super) fn filling_database(filling: Filling) -> Result<Options, rocksdb::Error> {
-    let mut options = database(Logs::Chained)?;
+pub(super) fn filling_database(
+    filling: Filling,
+    memory: &Memory,
+) -> Result<Options, rocksdb::Error> {
+    let mut options = database(Logs::Chained, memory)?;
     // A memtable that is a plain list takes one writer.
     options.set_allow_concurrent_memtable_write(filling == Filling::WrittenAndRead);
     Ok(options)
 }
 
 /// Every family with its settings; `others` are families that a later format may have added.
-pub(super) fn families(watermark: &Watermark, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
-    families_with(keys(watermark), others)
+pub(super) fn families(
+    watermark: &Watermark,
+    memory: &Memory,
+    others: &[String],
+) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
+    Ok(families_with(keys(watermark, memory)?, others))
 }
 
 /// Every family of a table that is being filled.
-pub(super) fn filling_families(filling: Filling) -> Vec<ColumnFamilyDescriptor> {
-    let keys = keys(&Watermark::default());
+pub(super) fn filling_families(
+    filling: Filling,
+    memory: &Memory,
+) -> Result<Vec<ColumnFamilyDescriptor>, rocksdb::Error> {
+    let keys = keys(&Watermark::default(), memory)?;
     let keys = match filling {
         Filling::Written => as_list(keys),
         Filling::WrittenAndRead => keys,
     };
-    families_with(keys, &[])
+    Ok(families_with(keys, &[]))
 }
 
 fn families_with(keys: Options, others: &[String]) -> Vec<ColumnFamilyDescriptor> {
@@ -137,12 +168,12 @@ fn families_with(keys: Options, others: &[String]) -> Vec<ColumnFamilyDescriptor
         .collect()
 }
 
-pub(super) fn keys(watermark: &Watermark) -> Options {
-    let mut options = Options::default();
+pub(super) fn keys(watermark: &Watermark, memory: &Memory) -> Result<Options, rocksdb::Error> {
+    let mut options = Options::default().get_options_from_string(KEYS_SETTINGS)?;
     // The largest single gain: a miss does not search the write buffers.
     options.set_memtable_whole_key_filtering(true);
     options.set_memtable_prefix_bloom_ratio(MEMTABLE_FILTER_RATIO);
-    options.set_block_based_table_factory(&blocks());
+    options.set_block_based_table_factory(&blocks(memory));
     // True would drop the filters of the last run, where nearly all keys are.
     options.set_optimize_filters_for_hits(false);
 
@@ -159,7 +190,7 @@ pub(super) fn keys(watermark: &Watermark) -> Options {
     options.set_periodic_compaction_seconds(0);
     options.set_ttl(0);
     options.set_compaction_filter("oncegate.expiry", watermark.filter());
-    options
+    Ok(options)
 }
 
 /// Keys are put into a list and sorted when it is flushed: a third of the work of keeping them sorted all
@@ -171,18 +202,17 @@ fn as_list(mut options: Options) -> Options {
     options
 }
 
-fn blocks() -> BlockBasedOptions {
+fn blocks(memory: &Memory) -> BlockBasedOptions {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_bloom_filter(FILTER_BITS_PER_KEY, false);
     blocks.set_whole_key_filtering(true);
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_format_version(6);
-    // The hash inside a data block is over the whole key. (A hash over the files' index,
-    // `HashSearch`, would need a prefix extractor, and our keys have no useful prefix.)
+    // A hash over the files' index (`HashSearch`) would need a prefix extractor, and our keys have no useful
+    // prefix. One inside data blocks takes 1.3 bytes a key, and saves time only where a key is found.
     blocks.set_index_type(BlockBasedIndexType::BinarySearch);
-    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     // Filters and indexes are in the cache, so that memory has one bound.
-    blocks.set_block_cache(&Cache::new_hyper_clock_cache(CACHE_BYTES, 0));
+    blocks.set_block_cache(&memory.cache);
     blocks.set_cache_index_and_filter_blocks(true);
     blocks.set_cache_index_and_filter_blocks_with_high_priority(true);
     blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);

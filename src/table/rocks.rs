@@ -15,8 +15,8 @@ use super::expiry::{Watermark, rewrite_is_due};
 use super::home::{Home, bytes_in};
 use super::look::Looked;
 use super::meta::{Meta, family};
-use super::options::{self, Filling, KEYS, Logs, META};
-use super::{KeyTable, TableError, TableStats};
+use super::options::{self, Filling, KEYS, Logs, META, Memory};
+use super::{KeyTable, MEMORY_BYTES, TableError, TableStats};
 use crate::gate::cursor::Cursors;
 use crate::gate::engine::Commit;
 use crate::gate::key::ActionKey;
@@ -53,21 +53,31 @@ pub struct Collected {
 }
 
 impl RocksTable {
-    /// Opens the table of the gate `gate_name` in the directory `path`, a fresh one if there is none.
+    /// [`RocksTable::open_within`] [`MEMORY_BYTES`].
+    pub fn open(path: &Path, gate_name: &str) -> Result<Self, TableError> {
+        Self::open_within(MEMORY_BYTES, path, gate_name)
+    }
+
+    /// Opens the table of the gate `gate_name` in the directory `path`, a fresh one if there is none. Its cache and
+    /// write buffers take `memory_bytes` at most; indexes and filters are in the cache, 2.1 bytes a key.
     ///
     /// Refuses, and changes nothing, when the directory is in use, when its table is damaged, of a newer
     /// format or another gate's. A database of which only a part is there is damaged.
-    pub fn open(path: &Path, gate_name: &str) -> Result<Self, TableError> {
+    pub fn open_within(
+        memory_bytes: usize,
+        path: &Path,
+        gate_name: &str,
+    ) -> Result<Self, TableError> {
         let home = Home::take(path)?;
         if !home.has_db()? {
             let new = home.new_db()?;
             make(&home, &new, gate_name)?;
             home.adopt(&new)?;
         }
-        Self::open_in(home, gate_name)
+        Self::open_in(home, memory_bytes, gate_name)
     }
 
-    /// The same for a table that must be there: makes nothing.
+    /// The same within [`MEMORY_BYTES`] for a table that must be there: makes nothing.
     pub fn open_existing(path: &Path, gate_name: &str) -> Result<Self, TableError> {
         let missing = || TableError::Missing { path: path.to_owned() };
         if !path.is_dir() {
@@ -75,12 +85,12 @@ impl RocksTable {
         }
         let home = Home::take(path)?;
         match home.has_db()? {
-            true => Self::open_in(home, gate_name),
+            true => Self::open_in(home, MEMORY_BYTES, gate_name),
             false => Err(missing()),
         }
     }
 
-    fn open_in(home: Home, gate_name: &str) -> Result<Self, TableError> {
+    fn open_in(home: Home, memory_bytes: usize, gate_name: &str) -> Result<Self, TableError> {
         let place = home.db();
         // What is refused must stay as it is.
         let Looked { families, has_log, .. } = Looked::at(&place, &home.path, gate_name)?;
@@ -89,13 +99,11 @@ impl RocksTable {
         }
         // What a rebuild or a restore has left unfinished may be as large as the table.
         home.new_db()?;
-        let watermark = Watermark::default();
+        let (watermark, memory) = (Watermark::default(), Memory::of(memory_bytes));
         let failed = |source| TableError::rocks(&home.path, "opening", source);
-        let database = options::database(Logs::Chained).map_err(failed)?;
-        let families = options::families(&watermark, &families);
+        let database = options::database(Logs::Chained, &memory).map_err(failed)?;
+        let families = options::families(&watermark, &memory, &families).map_err(failed)?;
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
-        let uncache = [options::UNCACHE_OBSOLETE];
-        db.set_options_cf(family(&db, &home.path, KEYS)?, &uncache).map_err(failed)?;
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let mut writing = WriteOptions::default();
         writing.set_memtable_insert_hint_per_batch(true);
@@ -114,8 +122,9 @@ impl RocksTable {
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
         let failed = |source| TableError::rocks(&home.path, "opening", source);
-        let database = options::filling_database(filling).map_err(failed)?;
-        let families = options::filling_families(filling);
+        let memory = Memory::of(MEMORY_BYTES);
+        let database = options::filling_database(filling, &memory).map_err(failed)?;
+        let families = options::filling_families(filling, &memory).map_err(failed)?;
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
         Ok(Self::of(home, place, database, db, Watermark::default(), writing))
     }
@@ -231,13 +240,12 @@ impl RocksTable {
 
     fn write(&self, commit: &Commit) -> Result<(), TableError> {
         let keys = family(&self.db, self.path(), KEYS)?;
-        let mut batch = WriteBatch::with_capacity_bytes(commit.changes.len() * BYTES_PER_PUT);
-        let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
+        // In order, neighbours find their places in the write buffer sooner. Changes of one key keep theirs.
         let mut changes: Vec<_> =
             commit.changes.iter().map(|(key, record)| (key.to_stored(), record)).collect();
-        // Each is put into the write buffer from where the one before went. Stable: of two changes of one key
-        // the last one counts.
         changes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        let mut batch = WriteBatch::with_capacity_bytes(changes.len() * BYTES_PER_PUT);
+        let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
         for (key, record) in changes {
             let Some(record) = record else {
                 batch.delete_cf(keys, key);
@@ -262,18 +270,20 @@ impl fmt::Debug for RocksTable {
 /// A database without a log gets one, for the next opening to go by.
 fn make_log(at: &Path, path: &Path, names: &[String]) -> Result<(), TableError> {
     let failed = |source| TableError::rocks(path, "making a log", source);
-    let database = options::database(Logs::Unchained).map_err(failed)?;
-    let families = options::families(&Watermark::default(), names);
+    let memory = Memory::of(MEMORY_BYTES);
+    let database = options::database(Logs::Unchained, &memory).map_err(failed)?;
+    let families = options::families(&Watermark::default(), &memory, names).map_err(failed)?;
     DB::open_cf_descriptors(&database, at, families).map(drop).map_err(failed)
 }
 
 /// Makes a whole database beside its place: a crash leaves all of it or nothing.
 fn make(home: &Home, new: &Path, gate_name: &str) -> Result<(), TableError> {
     let failed = |source| TableError::rocks(&home.path, "making a new table", source);
-    let mut database = options::database(Logs::Chained).map_err(failed)?;
+    let memory = Memory::of(MEMORY_BYTES);
+    let mut database = options::database(Logs::Chained, &memory).map_err(failed)?;
     database.create_if_missing(true);
     database.create_missing_column_families(true);
-    let families = options::families(&Watermark::default(), &[]);
+    let families = options::families(&Watermark::default(), &memory, &[]).map_err(failed)?;
     let db = DB::open_cf_descriptors(&database, new, families).map_err(failed)?;
     Meta::of(&db, &home.path)?.begin(gate_name)
 }

@@ -153,7 +153,11 @@ pub async fn run(
         tokio::spawn(http::serve(listener, metrics.clone(), health.clone(), until));
     }
     let _serving = serving.drop_guard();
-    let table = Arc::new(RocksTable::open(&config.table.path, &config.name)?);
+    let table = Arc::new(RocksTable::open_within(
+        config.table.memory_bytes(),
+        &config.table.path,
+        &config.name,
+    )?);
     let holder = Holder {
         instance: crate::table::instance_id(&config.table.path)?.to_string(),
         host: host_name(),

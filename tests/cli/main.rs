@@ -13,6 +13,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bench_table;
 mod check;
 mod logs;
 mod publish;

@@ -2,6 +2,7 @@
 
 mod account;
 mod forward;
+mod table;
 
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -39,6 +40,8 @@ pub struct Bench {
 
 #[derive(Subcommand)]
 enum Part {
+    /// The key table alone, as it grows
+    Table(table::Table),
     #[command(hide = true)]
     Forward(forward::Forward),
 }
@@ -97,6 +100,7 @@ impl Bench {
     /// `file` is what `--config` says.
     pub async fn execute(self, config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
         match self.part {
+            Some(Part::Table(table)) => table.execute(&config).await,
             Some(Part::Forward(forward)) => forward.execute(config).await,
             None => self.gate.execute(&config, file).await,
         }

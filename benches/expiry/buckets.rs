@@ -1,4 +1,4 @@
-//! The two ways: the product's table, and a prototype of the other with the same settings.
+//! A prototype of the other way, with the product's settings.
 
 #[allow(dead_code, reason = "the product uses the rest")]
 #[path = "../../src/table/expiry.rs"]
@@ -10,47 +10,20 @@ mod options;
 use std::path::Path;
 use std::sync::RwLock;
 
+use oncegate::bench::table::Measured;
+use oncegate::bench::table::load::WINDOW_NS;
+use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::Commit;
 use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::KeyRecord;
 use oncegate::gate::source::TimeNs;
-use oncegate::table::{KeyTable, RocksTable};
+use oncegate::table::{KeyTable, MEMORY_BYTES, TableError, TableStats};
 use rocksdb::{DBWithThreadMode, FlushOptions, MultiThreaded, Options, WriteBatch};
 
-use crate::load::WINDOW_NS;
 use expiry::Watermark;
 
-pub trait Way: Sync {
-    fn look_up(&self, keys: &[&ActionKey]) -> Vec<Option<KeyRecord>>;
-    fn commit(&self, commit: &Commit);
-    /// Frees what can be freed now; says what it did.
-    fn collect(&self) -> String;
-}
-
-pub struct Filter(RocksTable);
-
-impl Filter {
-    pub fn make(dir: &Path) -> Self {
-        Self(RocksTable::open(dir, "bench").unwrap())
-    }
-}
-
-impl Way for Filter {
-    fn look_up(&self, keys: &[&ActionKey]) -> Vec<Option<KeyRecord>> {
-        self.0.load_many(keys).unwrap()
-    }
-
-    fn commit(&self, commit: &Commit) {
-        self.0.commit(commit).unwrap();
-    }
-
-    fn collect(&self) -> String {
-        let collected = self.0.collect_expired().unwrap();
-        if collected.rewritten { "rewritten".to_owned() } else { String::new() }
-    }
-}
-
 const META: &str = "meta";
+const CURSORS: &str = "cursors";
 /// Four that are full and one that fills are live at once.
 const BUCKET_NS: TimeNs = WINDOW_NS / 4;
 
@@ -65,12 +38,13 @@ pub struct Buckets {
 
 impl Buckets {
     pub fn make(dir: &Path) -> Self {
-        let mut database = options::database(options::Logs::Chained).unwrap();
+        let memory = options::Memory::of(MEMORY_BYTES);
+        let mut database = options::database(options::Logs::Chained, &memory).unwrap();
         database.create_if_missing(true);
         let db = DBWithThreadMode::open(&database, dir.join("db")).unwrap();
         db.create_cf(META, &options::meta()).unwrap();
         // One for all, since they share its cache.
-        let keys = options::keys(&Watermark::default());
+        let keys = options::keys(&Watermark::default(), &memory).unwrap();
         Self { db, _database: database, keys, ends_ns: RwLock::default() }
     }
 
@@ -85,36 +59,36 @@ impl Buckets {
         }
         end_ns
     }
-
-    fn positions(&self) -> TimeNs {
-        let meta = self.db.cf_handle(META).unwrap();
-        let bytes = self.db.get_cf(&meta, "time").unwrap();
-        bytes.map_or(TimeNs::MIN, |bytes| TimeNs::from_le_bytes(bytes.try_into().unwrap()))
-    }
 }
 
-impl Way for Buckets {
-    fn look_up(&self, keys: &[&ActionKey]) -> Vec<Option<KeyRecord>> {
+impl KeyTable for Buckets {
+    fn cursors(&self) -> Result<Cursors, TableError> {
+        let meta = self.db.cf_handle(META).unwrap();
+        let bytes = self.db.get_cf(&meta, CURSORS).unwrap();
+        Ok(bytes.map_or_else(Cursors::default, |bytes| Cursors::decode(&bytes).unwrap()))
+    }
+
+    fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         let mut records = vec![None; keys.len()];
-        let mut asked: Vec<_> = keys.iter().map(|key| key.as_bytes()).enumerate().collect();
-        asked.sort_unstable_by_key(|(_, key)| *key);
+        let mut asked: Vec<_> = keys.iter().map(|key| key.to_stored()).enumerate().collect();
+        asked.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
         for end_ns in self.ends_ns.read().unwrap().iter() {
             let bucket = self.db.cf_handle(&end_ns.to_string()).unwrap();
             let answers =
-                self.db.batched_multi_get_cf(&bucket, asked.iter().map(|(_, key)| *key), true);
+                self.db.batched_multi_get_cf(&bucket, asked.iter().map(|(_, key)| key), true);
             let mut answers = answers.into_iter();
             asked.retain(|(place, _)| match answers.next().unwrap().unwrap() {
                 Some(bytes) => {
-                    records[*place] = Some(KeyRecord::decode(&bytes).unwrap());
+                    *records.get_mut(*place).unwrap() = Some(KeyRecord::decode(&bytes).unwrap());
                     false
                 }
                 None => true,
             });
         }
-        records
+        Ok(records)
     }
 
-    fn commit(&self, commit: &Commit) {
+    fn commit(&self, commit: &Commit) -> Result<(), TableError> {
         let mut batch = WriteBatch::default();
         let mut bytes = Vec::new();
         for (key, record) in &commit.changes {
@@ -123,16 +97,21 @@ impl Way for Buckets {
             let bucket = self.db.cf_handle(&end_ns.to_string()).unwrap();
             bytes.clear();
             record.encode(&mut bytes);
-            batch.put_cf(&bucket, key.as_bytes(), &bytes);
+            batch.put_cf(&bucket, key.to_stored(), &bytes);
         }
-        let meta = self.db.cf_handle(META).unwrap();
-        batch.put_cf(&meta, "time", commit.cursors.ledger.source_time_max_ns.to_le_bytes());
-        batch.put_cf(&meta, "cursors", commit.cursors.encode());
+        batch.put_cf(&self.db.cf_handle(META).unwrap(), CURSORS, commit.cursors.encode());
         self.db.write(batch).unwrap();
+        Ok(())
     }
 
-    fn collect(&self) -> String {
-        let watermark_ns = self.positions();
+    fn stats(&self) -> TableStats {
+        TableStats::default()
+    }
+}
+
+impl Measured for Buckets {
+    fn collect(&self) -> Result<bool, TableError> {
+        let watermark_ns = self.cursors()?.ledger.source_time_max_ns;
         let dead: Vec<_> = {
             let ends_ns = self.ends_ns.read().unwrap();
             let names = ends_ns.iter().map(TimeNs::to_string).chain([META.to_owned()]);
@@ -145,6 +124,10 @@ impl Way for Buckets {
         for end_ns in &dead {
             self.db.drop_cf(&end_ns.to_string()).unwrap();
         }
-        if dead.is_empty() { String::new() } else { format!("{} dropped", dead.len()) }
+        Ok(!dead.is_empty())
+    }
+
+    fn interrupt(&self) {
+        self.db.cancel_all_background_work(false);
     }
 }

@@ -1,33 +1,42 @@
 //! Rounds of a thousand new keys, whose window holds as many keys as asked for.
 
-use oncegate::gate::cursor::{Cursors, InForce, InputCursor, LedgerCursor};
-use oncegate::gate::digest::{Digest, Form};
-use oncegate::gate::engine::Commit;
-use oncegate::gate::key::ActionKey;
-use oncegate::gate::record::{KeyRecord, RunState};
-use oncegate::gate::rules::RulesFingerprint;
-use oncegate::gate::source::TimeNs;
 use uuid::Uuid;
 
-pub const ROUND: u64 = 1_000;
-pub const WINDOW_NS: TimeNs = 7 * 24 * 3_600 * 1_000_000_000;
-/// Where source time begins, in 2026.
-const START_NS: TimeNs = 1_770_000_000_000_000_000;
+use crate::gate::cursor::{Cursors, InForce, InputCursor, LedgerCursor};
+use crate::gate::digest::{Digest, Form};
+use crate::gate::engine::Commit;
+use crate::gate::key::ActionKey;
+use crate::gate::record::{KeyRecord, RunState};
+use crate::gate::rules::RulesFingerprint;
+use crate::gate::source::{NS_PER_S, TimeNs};
 
+/// Keys that are looked up and committed together, as the worker does it under load.
+pub const ROUND: u64 = 1_000;
+/// The fewest keys that a window may hold: a hundred rounds.
+pub const KEYS_MIN: u64 = 100 * ROUND;
+/// How long a key lives, in source time.
+pub const WINDOW_NS: TimeNs = 7 * 24 * 3_600 * NS_PER_S;
+/// Where source time begins, in 2026.
+const START_NS: TimeNs = 1_770_000_000 * NS_PER_S;
+
+/// Actions that are all new, under keys of their own, evenly spread over source time.
+#[derive(Clone, Copy, Debug)]
 pub struct Load {
     keys: u64,
 }
 
 impl Load {
+    /// With so many live keys, in whole rounds and [`KEYS_MIN`] at least.
     pub fn new(keys: u64) -> Self {
-        assert!(keys >= 100 * ROUND, "a window has a hundred rounds at least");
-        Self { keys: keys.next_multiple_of(ROUND) }
+        Self { keys: keys.max(KEYS_MIN).next_multiple_of(ROUND) }
     }
 
+    /// How many keys live at once.
     pub fn keys(&self) -> u64 {
         self.keys
     }
 
+    /// How many rounds fill the window.
     pub fn rounds_a_window(&self) -> u64 {
         self.keys / ROUND
     }
@@ -38,6 +47,7 @@ impl Load {
         ActionKey::new::<&str>(&[], &id.hyphenated().to_string())
     }
 
+    /// Its source time.
     pub fn time_ns(&self, n: u64) -> TimeNs {
         START_NS + n as TimeNs * (WINDOW_NS / self.keys as TimeNs)
     }
@@ -57,7 +67,8 @@ impl Load {
         Commit { changes: Vec::new(), cursors: cursors(n + 1, self.time_ns(n)) }
     }
 
-    fn record(&self, n: u64) -> KeyRecord {
+    /// What the table keeps of the n-th key.
+    pub fn record(&self, n: u64) -> KeyRecord {
         let time_ns = self.time_ns(n);
         let hash = u128::from(mixed(!n)) << 64 | u128::from(mixed(!n - 1));
         KeyRecord {
