@@ -98,7 +98,7 @@ impl Gate {
             }
             _ => return None,
         };
-        Some(Event::Ledger(Reply { batch: append.batch.clone(), kind }))
+        Some(Event::Ledger(Reply { batch: append.batch, kind }))
     }
 }
 
