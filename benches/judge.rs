@@ -10,6 +10,7 @@
     reason = "a measurement stops at what it did not expect"
 )]
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -70,12 +71,12 @@ impl Gate {
     }
 
     fn tell(&mut self, event: Event) {
-        let mut events = vec![event];
-        while let Some(event) = events.pop() {
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
             for command in self.engine.on(event) {
                 match command {
                     Command::Append(append) => events.extend(self.append(&append)),
-                    Command::Commit(_) => events.push(Event::Committed),
+                    Command::Commit(_) => events.push_back(Event::Committed),
                     Command::Settle(_) => {}
                     other => panic!("not expected: {other:?}"),
                 }
@@ -93,12 +94,13 @@ impl Gate {
                 let count = Some(std::mem::take(&mut self.in_batch));
                 ReplyKind::End { sequence: self.ledger_sequence, count }
             }
+            Op::Start => ReplyKind::Flow { number: 0, flow: FLOW_ASKED },
             _ if self.in_batch.is_multiple_of(FLOW_ASKED) => {
                 ReplyKind::Flow { number: self.in_batch, flow: FLOW_ASKED }
             }
             _ => return None,
         };
-        Some(Event::Ledger(Reply { batch: append.batch.clone(), kind }))
+        Some(Event::Ledger(Reply { batch: append.batch, kind }))
     }
 }
 
