@@ -13,6 +13,8 @@ use super::verdict::Rejection;
 pub const RESULT_BYTES_MAX: usize = 64 << 10;
 /// The header of an answer for clients that do not parse it.
 pub const VERDICT: &str = "Oncegate-Verdict";
+/// Of most answers without a result; no bound.
+const BODY_BYTES_EXPECTED: usize = 512;
 /// The longest subject that is answered on.
 const REPLY_BYTES_MAX: usize = 1024;
 
@@ -193,8 +195,12 @@ pub fn body(key: &ActionKey, known: &Known, result: Option<&Shape>) -> Vec<u8> {
 }
 
 fn written(answer: &Answer<'_>) -> Vec<u8> {
-    // Nothing in it can fail to be written.
-    serde_json::to_vec(answer).unwrap_or_default()
+    let mut body = Vec::with_capacity(BODY_BYTES_EXPECTED);
+    match serde_json::to_writer(&mut body, answer) {
+        Ok(()) => body,
+        // Nothing in it can fail to be written.
+        Err(_) => Vec::new(),
+    }
 }
 
 fn answer<'a>(

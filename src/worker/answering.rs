@@ -30,9 +30,12 @@ const LOOKUPS_AT_ONCE: usize = 20_000;
 /// What is left to be sent at the end has so long.
 const END_MAX: Duration = Duration::from_secs(2);
 
+/// In boxes: a receipt is large, and goes through many hands.
+type Receipts = Vec<Box<Receipt>>;
+
 /// See the module.
 pub(super) struct Answering {
-    receipts: mpsc::Sender<Vec<Receipt>>,
+    receipts: mpsc::Sender<Receipts>,
     waiting: Arc<Waiting>,
     /// The table is at the ledger's end.
     warm: Arc<Notify>,
@@ -78,8 +81,8 @@ impl Answering {
     }
 
     fn send(&self, decided: Vec<Decided>) {
-        let receipts: Vec<_> =
-            decided.into_iter().filter_map(|decided| decided.receipt).map(|one| *one).collect();
+        let receipts: Receipts =
+            decided.into_iter().filter_map(|decided| decided.receipt).collect();
         if receipts.is_empty() {
             return;
         }
@@ -113,7 +116,7 @@ struct Desk {
 }
 
 impl Desk {
-    async fn run(self, mut to_send: mpsc::Receiver<Vec<Receipt>>) {
+    async fn run(self, mut to_send: mpsc::Receiver<Receipts>) {
         let Some(connection) = self.connect().await else { return };
         let sending = self.send_all(&connection, &mut to_send);
         let serving = self.serve(&connection);
@@ -138,9 +141,9 @@ impl Desk {
         }
     }
 
-    async fn send_all(&self, connection: &Connection, to_send: &mut mpsc::Receiver<Vec<Receipt>>) {
+    async fn send_all(&self, connection: &Connection, to_send: &mut mpsc::Receiver<Receipts>) {
         while let Some(receipts) = to_send.recv().await {
-            let (with_result, without): (Vec<_>, Vec<_>) =
+            let (with_result, without): (Receipts, Receipts) =
                 receipts.into_iter().partition(|receipt| result_at(receipt).is_some());
             for receipt in without {
                 self.send_one(connection, receipt, None).await;
@@ -155,7 +158,12 @@ impl Desk {
         }
     }
 
-    async fn send_one(&self, connection: &Connection, receipt: Receipt, result: Option<Shape>) {
+    async fn send_one(
+        &self,
+        connection: &Connection,
+        receipt: Box<Receipt>,
+        result: Option<Shape>,
+    ) {
         let mut body = receipt.body(result.as_ref());
         if body.len() > connection.message_bytes_max() {
             body = receipt.body(Some(&Shape::Elsewhere));
