@@ -96,9 +96,13 @@ fn the_audit_knows_neither_table_nor_engine() {
     assert_eq!(offences("audit", &forbidden), Vec::<String>::new());
 }
 
-/// What is measured is the program that users run, as a process of its own.
+/// What is measured is the program that users run, as a process of its own. Only the table is also measured alone, by
+/// the commits that the engine would give it.
 #[test]
 fn the_bench_sees_the_gate_from_outside() {
-    let forbidden = ["crate::worker", "gate::engine", "verdict::judge", "rocksdb"];
+    let forbidden = ["crate::worker", "verdict::judge", "rocksdb"];
     assert_eq!(offences("bench", &forbidden), Vec::<String>::new());
+    let mut engine = offences("bench", &["gate::engine"]);
+    engine.retain(|offence| !offence.contains("src/bench/table"));
+    assert_eq!(engine, Vec::<String>::new());
 }
