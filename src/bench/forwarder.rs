@@ -15,14 +15,12 @@ use tokio::time::sleep;
 use super::publisher::Publisher;
 use crate::clock;
 use crate::config::Config;
+use crate::gate::entry::KEY;
 use crate::nats::connect::Connection;
 use crate::nats::pull::{Brought, Pull};
 
 /// One acknowledgement for so many actions.
 const ACKNOWLEDGED_AT_ONCE: u64 = 500;
-/// Where the actions of the load have their key.
-pub const KEY_HEADER: &str = "Idempotency-Key";
-
 /// How long to try for the first delivery, and after what pause again.
 const REACHED_WITHIN: Duration = Duration::from_secs(10);
 const RETRY_AFTER: Duration = Duration::from_millis(20);
@@ -93,7 +91,7 @@ impl Forwarder {
     async fn forward(&mut self, message: Message) -> anyhow::Result<()> {
         let mut headers = message.headers.unwrap_or_default();
         if self.message_ids
-            && let Some(key) = headers.get(KEY_HEADER).cloned()
+            && let Some(key) = headers.get(KEY).cloned()
         {
             headers.insert("Nats-Msg-Id", key);
         }
@@ -121,6 +119,7 @@ impl Forwarder {
         }
         Ok(())
     }
+
     /// Nothing comes any more.
     async fn acknowledge_last(&mut self) -> anyhow::Result<()> {
         if self.output.stored() == self.output.sent()

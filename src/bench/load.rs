@@ -3,10 +3,10 @@
 use async_nats::HeaderMap;
 use async_nats::header::HeaderValue;
 
-use super::forwarder::KEY_HEADER;
 use super::plan::{Plan, Step};
 use super::publisher::Publisher;
 use super::stage::Stage;
+use crate::gate::entry::KEY;
 use crate::nats::raw::RawMessage;
 use crate::nats::setup;
 use crate::progress::Progress;
@@ -41,14 +41,14 @@ pub async fn put(stage: &mut Stage, plan: &Plan) -> anyhow::Result<()> {
 /// Of an action.
 pub fn headers(plan: &Plan, step: Step) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
-    headers.insert(KEY_HEADER, plan.key(step).parse::<HeaderValue>()?);
+    headers.insert(KEY, plan.key(step).parse::<HeaderValue>()?);
     Ok(headers)
 }
 
 /// A message of an output must carry this action's key and payload.
 pub fn must_be(message: &RawMessage, plan: &Plan, step: Step) -> anyhow::Result<()> {
     let headers = message.headers.as_ref().map_err(|error| anyhow::anyhow!("{error}"))?;
-    let (key, expected) = (headers.one(KEY_HEADER), plan.key(step));
+    let (key, expected) = (headers.one(KEY), plan.key(step));
     anyhow::ensure!(
         key == Some(expected.as_str()),
         "its key is {key:?}, expected: {expected}: an action is missing, doubled or out of order"

@@ -4,11 +4,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::gate::entry::KEY;
 use anyhow::Context as _;
 use tempfile::TempDir;
 use uuid::Uuid;
-
-use super::forwarder::KEY_HEADER;
 
 /// See the module; nobody else has either.
 pub struct Place {
@@ -42,7 +41,7 @@ impl Place {
             ("MANAGE", "true"),
             ("INPUT__STREAM", &format!("{}_ACTIONS", self.name.to_uppercase())),
             ("INPUT__SUBJECTS", &format!("{}-actions.>", self.name)),
-            ("KEY__FROM", &format!("header:{KEY_HEADER}")),
+            ("KEY__FROM", &format!("header:{KEY}")),
             ("KEY__SCOPE", ""),
             ("KEY__MAX_BYTES", "255"),
             ("PAYLOAD__COMPARE", "auto"),
