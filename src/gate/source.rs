@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use jiff::fmt::StdFmtWrite;
+use jiff::fmt::temporal::DateTimePrinter;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -15,6 +17,8 @@ pub type TimeNs = i64;
 
 /// Nanoseconds in a second.
 pub const NS_PER_S: TimeNs = 1_000_000_000;
+
+const TO_THE_NS: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 
 /// Where an action (or report) stands: written `<stream> <sequence> <RFC 3339 time, ns, Z>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +82,18 @@ impl FromStr for Source {
 
 /// RFC 3339 with nine digits of a second and `Z`.
 pub fn rfc3339(time_ns: TimeNs) -> impl fmt::Display {
+    fmt::from_fn(move |f| put(time_ns, StdFmtWrite(f)).map_err(|_| fmt::Error))
+}
+
+/// The same at the end of a text, without the way through a formatter.
+pub(super) fn put_rfc3339(text: &mut String, time_ns: TimeNs) {
+    // A string takes everything.
+    put(time_ns, text).ok();
+}
+
+fn put(time_ns: TimeNs, to: impl jiff::fmt::Write) -> Result<(), jiff::Error> {
     let time = Timestamp::from_nanosecond(i128::from(time_ns)).unwrap_or(Timestamp::UNIX_EPOCH);
-    fmt::from_fn(move |f| write!(f, "{time:.9}"))
+    TO_THE_NS.print_timestamp(&time, to)
 }
 
 /// The inverse of [`rfc3339`]; any RFC 3339 time that fits 64 bits of nanoseconds.

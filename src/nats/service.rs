@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use async_nats::HeaderMap;
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::error::Error;
 use async_nats::service::{Request, Service, ServiceExt};
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use futures::StreamExt;
 
@@ -92,6 +92,6 @@ pub async fn send(
     body: Vec<u8>,
 ) -> Result<(), async_nats::PublishError> {
     let mut headers = HeaderMap::new();
-    headers.insert(VERDICT, verdict);
+    headers.insert(HeaderName::from_static(VERDICT), verdict);
     connection.client.publish_with_headers(reply_to, headers, body.into()).await
 }

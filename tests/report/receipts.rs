@@ -1,5 +1,6 @@
 //! What is answered, to whom.
 
+use oncegate::gate::key::ActionKey;
 use oncegate::gate::receipt::{self, Known, Receipt, Shape, Shown, may_answer};
 use oncegate::gate::record::RunState;
 use oncegate::gate::source::Source;
@@ -79,6 +80,20 @@ fn results_are_shown_as_they_are() {
     let elsewhere = shown(RunState::Succeeded(9), &Shape::Elsewhere);
     assert_eq!(elsewhere, r#"{"status":"succeeded","ledger_sequence":9"#);
     assert_eq!(receipt::RESULT_BYTES_MAX, 65_536);
+}
+
+#[test]
+fn texts_are_shown_as_they_are() {
+    for odd in ["a\"b", "a\\b", "\u{e9} \u{1f600}", "/", "a b", "\u{2028}"] {
+        let mut receipt = duplicate();
+        receipt.key = Some(ActionKey::new(&[odd, "", "x"], odd));
+        receipt.known = None;
+        receipt.rejection = Some(Rejection::new(Reason::InvalidKey, format!("{odd}\u{1}\n")));
+        let told: Value = serde_json::from_str(&body(&receipt, None)).unwrap();
+        assert_eq!(told["key"], odd);
+        assert_eq!(told["scope"], serde_json::json!([odd, "", "x"]));
+        assert_eq!(told["detail"], format!("{odd}\u{1}\n"));
+    }
 }
 
 /// Whoever guesses a key learns nothing of the original.

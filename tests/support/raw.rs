@@ -16,6 +16,9 @@ const IN_FLIGHT: usize = 200;
 /// How long an answer may take before the question is asked again.
 const QUERY_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Read at once, where so much is there.
+const READ_BYTES: usize = 64 << 10;
+
 /// A message as it came off the wire.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -107,7 +110,7 @@ impl Client {
         stream.set_read_timeout(Some(DEADLINE)).ok()?;
         let writer = stream.try_clone().ok()?;
         let mut client = Self {
-            reader: BufReader::new(stream),
+            reader: BufReader::with_capacity(READ_BYTES, stream),
             writer,
             inbox: format!("_INBOX.itest{}", uuid::Uuid::now_v7().simple()),
             requests: 0,
@@ -259,6 +262,27 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// Up to `most` messages pass by, and are only counted: for a reader that must not take the processor from
+    /// what is measured. Ends early where none comes for so long as [`Client::patience`] says.
+    pub fn count_deliveries(&mut self, most: u64) -> u64 {
+        let (mut came, mut line) = (0, Vec::new());
+        while came < most {
+            line.clear();
+            if !matches!(self.reader.read_until(b'\n', &mut line), Ok(1..)) {
+                break;
+            }
+            if line.starts_with(b"HMSG ") || line.starts_with(b"MSG ") {
+                let total = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap();
+                let total: u64 = std::str::from_utf8(total).unwrap().parse().unwrap();
+                let body = &mut self.reader.by_ref().take(total + 2);
+                came += u64::from(std::io::copy(body, &mut std::io::sink()).is_ok());
+            } else if line.starts_with(b"PING") {
+                self.writer.write_all(b"PONG\r\n").unwrap();
+            }
+        }
+        came
     }
 
     fn body(
