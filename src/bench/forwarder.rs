@@ -51,7 +51,7 @@ pub async fn run(config: &Config, message_ids: bool) -> anyhow::Result<()> {
     };
     loop {
         let mut next = match brought {
-            Some(Brought::Delivery(delivery)) => Some(*delivery),
+            Some(Brought::Delivery(message, place)) => Some((message, place)),
             Some(Brought::Idle { .. }) => {
                 forwarder.acknowledge_last().await?;
                 None

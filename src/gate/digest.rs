@@ -3,7 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use xxhash_rust::xxh3::Xxh3;
+use uuid::Uuid;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+/// Copying so much is less work than setting up a hash that takes its input in parts.
+const JOINED_BYTES_MAX: usize = 1024;
 
 /// Which form of the payload was hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +35,13 @@ pub struct Digest {
 impl Digest {
     /// The digest of a payload (in `form`) that was published on `subject`.
     pub fn of(subject: &str, form: Form, payload: &[u8]) -> Self {
+        let subject_bytes = (subject.len() as u64).to_le_bytes();
+        let parts = [&subject_bytes, subject.as_bytes(), payload];
+        if payload.len() <= JOINED_BYTES_MAX {
+            return Self { form, hash: xxh3_128(&parts.concat()) };
+        }
         let mut hash = Xxh3::new();
-        hash.update(&(subject.len() as u64).to_le_bytes());
-        hash.update(subject.as_bytes());
-        hash.update(payload);
+        parts.into_iter().for_each(|part| hash.update(part));
         Self { form, hash: hash.digest128() }
     }
 }
@@ -45,7 +52,8 @@ impl fmt::Display for Digest {
             Form::Json => "json",
             Form::Bytes => "bytes",
         };
-        write!(f, "{form}:{:032x}", self.hash)
+        // 128 bits in hexadecimal, which a UUID without hyphens writes three times as fast as a number.
+        write!(f, "{form}:{}", Uuid::from_u128(self.hash).simple())
     }
 }
 

@@ -4,7 +4,7 @@ mod decode;
 pub mod reported;
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{Display, Write};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -72,6 +72,8 @@ const SUBJECT_BYTES_MAX: usize = 3840;
 const FINGERPRINTED_BYTES: usize = 160;
 /// Headers of most accepted entries; no bound.
 const HEADERS_EXPECTED: usize = 6;
+/// Of the gate's own headers; no bound.
+const VALUE_BYTES_EXPECTED: usize = 64;
 
 /// What the ledger can carry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,12 +293,20 @@ impl Message {
     }
 
     fn push(&mut self, name: &'static str, value: impl Display) {
-        self.headers.push((Cow::Borrowed(name), value.to_string()));
+        let mut text = String::with_capacity(VALUE_BYTES_EXPECTED);
+        // A string takes everything.
+        write!(text, "{value}").ok();
+        self.headers.push((Cow::Borrowed(name), text));
+    }
+
+    /// The same, without the way through a formatter.
+    fn push_text(&mut self, name: &'static str, value: &str) {
+        self.headers.push((Cow::Borrowed(name), value.to_owned()));
     }
 
     fn push_key(&mut self, key: Option<&ActionKey>) {
         let Some(key) = key else { return };
-        self.push(KEY, key.key());
+        self.push_text(KEY, key.key());
         let scope = key.scope();
         if !scope.is_empty() {
             self.push(SCOPE, serde_json::json!(scope));
@@ -329,12 +339,13 @@ impl Message {
 /// The accepted entry, or why the ledger can't carry it.
 pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, Rejection> {
     let raw = &action.raw;
-    let subject = format!("{name}.accepted.{}", raw.subject);
+    let subject = [name, ".accepted.", &raw.subject].concat();
     let unroutable = not_routable(action, &subject);
     let headers = Vec::with_capacity(HEADERS_EXPECTED);
     let mut message = Message { subject, headers, payload: raw.payload.clone() };
     message.push_key(action.key.as_ref());
-    message.push(RUN_ID, raw.source.run_id(action.key.as_ref()).hyphenated());
+    let run_id = raw.source.run_id(action.key.as_ref()).hyphenated();
+    message.push_text(RUN_ID, run_id.encode_lower(&mut Uuid::encode_buffer()));
     if let Some(digest) = action.digest {
         message.push(DIGEST, digest);
     }

@@ -131,7 +131,7 @@ impl Feed {
         loop {
             let mut batch = Batch::default();
             match self.pull().await?.next().await? {
-                Brought::Delivery(first) => self.take(first.0, first.1, &mut batch).await?,
+                Brought::Delivery(first, place) => self.take(first, place, &mut batch).await?,
                 Brought::Idle { up_to } => {
                     self.nothing_held(up_to).await?;
                     continue;

@@ -22,6 +22,8 @@ pub struct LedgerSession {
     connection: Connection,
     name: Arc<str>,
     inbox: String,
+    /// Where the batch's answers go, up to the number.
+    reply: (u64, String),
 }
 
 /// The answers to a session's appends.
@@ -41,17 +43,22 @@ pub async fn session(
     let broken = |error: &dyn std::fmt::Display| SessionBroken(error.to_string());
     let replies =
         connection.client.subscribe(format!("{inbox}.>")).await.map_err(|error| broken(&error))?;
-    let session = LedgerSession { connection: connection.clone(), name: name.into(), inbox };
+    let (connection, reply) = (connection.clone(), (0, reply_of(&inbox, 0)));
+    let session = LedgerSession { connection, name: name.into(), inbox, reply };
     Ok((session, LedgerReplies(replies)))
 }
 
 impl LedgerSession {
     /// Sends one step of a batch. The client may send it later, after a reconnect: the expected
     /// sequence is what makes that harmless.
-    pub async fn send(&self, append: Append) -> Result<(), SessionBroken> {
+    pub async fn send(&mut self, append: Append) -> Result<(), SessionBroken> {
         let Append { batch, number, op, expected, message } = append;
-        let Self { connection, name, inbox } = self;
-        let reply = format!("{inbox}.{batch:016x}.{FLOW_ASKED}.fail.{number}.{}.$FI", op as u8);
+        if self.reply.0 != batch {
+            self.reply = (batch, reply_of(&self.inbox, batch));
+        }
+        let Self { connection, name, reply: (_, reply), .. } = self;
+        let (number, op) = (number.to_string(), (op as u8).to_string());
+        let reply = [reply, number.as_str(), ".", &op, ".$FI"].concat();
         let client = &connection.client;
         let sent = match message {
             Some(message) => {
@@ -94,6 +101,10 @@ impl LedgerReplies {
     }
 }
 
+fn reply_of(inbox: &str, batch: u64) -> String {
+    format!("{inbox}.{batch:016x}.{FLOW_ASKED}.fail.")
+}
+
 /// The batch in `<inbox>.<batch>.<flow>.<mode>.<number>.<op>.$FI`.
 fn batch_of(subject: &str) -> Option<u64> {
     let batch = subject.rsplit('.').nth(5)?;
@@ -130,14 +141,17 @@ fn header_map(headers: Vec<(Cow<'static, str>, String)>, expected: u64) -> Heade
     for (name, value) in headers {
         // Both were checked where they came in; a pair that the client refuses is left out rather than
         // trusted to break the line.
-        let name = match name {
-            Cow::Borrowed(own) => Ok(HeaderName::from_static(own)),
-            Cow::Owned(publishers) => publishers.parse(),
-        };
-        if let Ok(name) = name
-            && !value.contains(['\r', '\n'])
-        {
-            map.append(name, value);
+        if value.bytes().fold(false, |ends, byte| ends | matches!(byte, b'\r' | b'\n')) {
+            continue;
+        }
+        match name {
+            // Each of the gate's own comes once.
+            Cow::Borrowed(own) => map.insert(HeaderName::from_static(own), value),
+            Cow::Owned(publishers) => {
+                if let Ok(name) = publishers.parse::<HeaderName>() {
+                    map.append(name, value);
+                }
+            }
         }
     }
     map

@@ -23,7 +23,7 @@ impl Place {
         let tokens = rest.as_bytes().split(|byte| *byte == b'.');
         let count = tokens.clone().count();
         let mut parts = tokens.skip(if count >= 9 { 5 } else { 3 });
-        let mut number = || std::str::from_utf8(parts.next()?).ok()?.parse().ok();
+        let mut number = || number(parts.next()?);
         Some(Self {
             sequence: number()?,
             delivery: number()?,
@@ -31,6 +31,15 @@ impl Place {
             pending: number()?,
         })
     }
+}
+
+/// Digits and nothing else.
+fn number(token: &[u8]) -> Option<u64> {
+    let add = |sum: u64, byte: &u8| {
+        let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+        sum.checked_mul(10)?.checked_add(digit)
+    };
+    token.iter().try_fold(0, add).filter(|_| !token.is_empty())
 }
 
 /// Whether the subject filter takes `subject` (NATS wildcards).
@@ -58,6 +67,10 @@ mod tests {
         let long = "$JS.ACK.hub.ACCHASH.ACTIONS.oncegate.1.20.10.1500000000000.3.tok";
         assert_eq!(Place::read(long), Some(place));
         assert_eq!(Place::read("_INBOX.a.b"), None);
+        for odd in ["", "-1", "+1", "x", "18446744073709551616"] {
+            let reply = format!("$JS.ACK.ACTIONS.oncegate.1.20.{odd}.1500000000000.3");
+            assert_eq!(Place::read(&reply), None, "{odd}");
+        }
     }
 
     #[test]

@@ -55,8 +55,12 @@ impl From<Hole> for Broken {
 }
 
 /// What a pull brings.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are deliveries, and one is held at a time"
+)]
 pub(crate) enum Brought {
-    Delivery(Box<(Message, Place)>),
+    Delivery(Message, Place),
     /// Nothing; the consumer holds everything up to this stream sequence for delivered.
     Idle {
         up_to: u64,
@@ -115,8 +119,8 @@ impl Pull {
         // reads ends after a batch of their own.
         while let Some(message) = unconstrained(self.messages.next()).now_or_never() {
             let message = message.ok_or_else(|| broken("feed_ended", "the subscription ended"))?;
-            if let Some(Brought::Delivery(delivery)) = self.take(message)? {
-                return Ok(Some(*delivery));
+            if let Some(Brought::Delivery(message, place)) = self.take(message)? {
+                return Ok(Some((message, place)));
             }
         }
         Ok(None)
@@ -172,7 +176,7 @@ impl Pull {
         };
         self.outstanding = self.outstanding.saturating_sub(1);
         self.delivered.take(place.delivery)?;
-        Ok(Some(Brought::Delivery(Box::new((message, place)))))
+        Ok(Some(Brought::Delivery(message, place)))
     }
 
     fn status(&mut self, message: &Message) -> Result<Option<Brought>, Broken> {

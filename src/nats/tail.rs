@@ -104,7 +104,7 @@ impl Tail {
     /// The next messages; `None` when the server says that it has none to bring.
     pub async fn next_or_idle(&mut self) -> Result<Option<Chunk>, Broken> {
         let mut delivery = match self.pull.next().await? {
-            Brought::Delivery(delivery) => Some(*delivery),
+            Brought::Delivery(message, place) => Some((message, place)),
             Brought::Idle { .. } => return Ok(None),
         };
         let (mut chunk, mut bytes) = (Chunk::default(), 0);

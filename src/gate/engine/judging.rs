@@ -28,13 +28,13 @@ pub(super) enum Next {
 }
 
 impl Engine {
-    pub(super) fn judge_all(&mut self, mut all: VecDeque<Looked>) {
-        while let Some((arrived, record)) = all.pop_front() {
+    pub(super) fn judge_all(&mut self, all: impl IntoIterator<Item = Looked>) {
+        let mut all = all.into_iter();
+        while let Some((arrived, record)) = all.next() {
             match self.judge_one(&arrived, record) {
                 Next::Go => {}
                 Next::Hold(held, record) => {
-                    all.push_front((arrived, record));
-                    self.held = held(all);
+                    self.held = held([(arrived, record)].into_iter().chain(all).collect());
                     return;
                 }
                 Next::Stop => return,
@@ -177,7 +177,7 @@ impl Engine {
         }
         let bytes = message.bytes();
         self.inflight_bytes += bytes;
-        let in_flight = InFlight { fingerprint, entry, bytes, change, decided: closed };
+        let in_flight = Box::new(InFlight { fingerprint, entry, bytes, change, decided: closed });
         self.unsent.push_back((message, in_flight));
     }
 

@@ -211,9 +211,10 @@ pub struct Engine {
     head: Cursors,
     /// Keys of entries in flight, as the table will have them.
     overlay: HashMap<ActionKey, Overlaid, foldhash::fast::RandomState>,
-    unsent: VecDeque<(Message, InFlight)>,
-    sent: VecDeque<InFlight>,
-    stored: VecDeque<InFlight>,
+    // In boxes: each goes from one to the next.
+    unsent: VecDeque<(Message, Box<InFlight>)>,
+    sent: VecDeque<Box<InFlight>>,
+    stored: VecDeque<Box<InFlight>>,
     committing: Option<Committing>,
     /// In the table, but still in the overlay for the sake of actions that are held.
     settled_keys: Vec<(ActionKey, u64)>,
@@ -265,15 +266,11 @@ impl Engine {
         match event {
             Event::Actions(actions) => {
                 self.input_paused = false;
-                self.judge_all(
-                    actions.into_iter().map(|(a, record)| (Arrived::Action(a), record)).collect(),
-                );
+                self.judge_all(actions.into_iter().map(|(a, record)| (Arrived::Action(a), record)));
             }
             Event::Reports(reports) => {
                 self.input_paused = false;
-                self.judge_all(
-                    reports.into_iter().map(|(r, record)| (Arrived::Report(r), record)).collect(),
-                );
+                self.judge_all(reports.into_iter().map(|(r, record)| (Arrived::Report(r), record)));
             }
             Event::Pause => self.input_paused = true,
             Event::Ledger(reply) => self.on_reply(reply),
@@ -317,7 +314,8 @@ impl Engine {
         };
         let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
         let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
-        let in_line = entries.map(|InFlight { entry, decided, .. }| {
+        let in_line = entries.map(|in_flight| {
+            let InFlight { entry, decided, .. } = *in_flight;
             let own = Outcome::of(&entry).and_then(|_| entry.position().cloned());
             (own, decided)
         });
@@ -396,7 +394,7 @@ impl Engine {
             self.inflight_bytes -= entry.bytes;
             let sequence = cursors.ledger.sequence + 1;
             fold::advance(&mut cursors, sequence, entry.fingerprint, &entry.entry);
-            if let Some((key, record)) = entry.change {
+            if let Some((key, record)) = entry.change.take() {
                 keys.push((key.clone(), sequence));
                 if !matches!(entry.entry, Entry::Accepted { .. }) {
                     settled.answered.push(key.clone());
