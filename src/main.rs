@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-// A quarter of the time goes into allocating, most of it in the client library: docs/performance.md.
+// A quarter of the time goes into allocating, most of it in the client library: docs/performance.md. RocksDB uses it
+// too (the crate's `override`): what compactions free goes back to the system, docs/scaling.md.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
