@@ -25,7 +25,7 @@ use buckets::Buckets;
 use oncegate::bench::table::load::Load;
 use oncegate::bench::table::{Measured, measure, meter, stretches};
 use oncegate::gate; // The product's settings, compiled in here, name it so.
-use oncegate::table::RocksTable;
+use oncegate::table::{RocksTable, WriteBehind};
 
 #[derive(Parser)]
 struct Arguments {
@@ -61,7 +61,7 @@ fn main() {
     println!("{:?}: {} keys, {rounds} rounds of 1,000", arguments.way, arguments.keys);
     match arguments.way {
         Way::Filter => {
-            let table = RocksTable::open(dir.path(), "bench").unwrap();
+            let table = WriteBehind::new(RocksTable::open(dir.path(), "bench").unwrap());
             run(&table, dir.path(), &load, rounds);
         }
         Way::Buckets => run(&Buckets::make(dir.path()), dir.path(), &load, rounds),

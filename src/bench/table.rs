@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock;
 use crate::gate::engine::Commit;
-use crate::table::{KeyTable, RocksTable, TableError};
+use crate::table::{KeyTable, TableError, WriteBehind};
 use load::{Load, ROUND};
 use meter::{RoundTimes, Rounds};
 
 /// As the worker does it.
 const COLLECTIONS_A_WINDOW: u64 = 8;
+const WRITTEN_OUT_WITHIN: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const MILLION: u64 = 1_000_000;
 
@@ -29,17 +30,35 @@ const MILLION: u64 = 1_000_000;
 pub trait Measured: KeyTable {
     /// Frees what can be freed now: whether that took more than a flush.
     fn collect(&self) -> Result<bool, TableError>;
+    /// Writes out what is gathered, on a thread of its own, until [`Measured::close`].
+    fn write_behind(&self) {}
+    /// Ends that.
+    fn close(&self) {}
     /// Ends a collection that is under way; nothing is done with the table after it.
     fn interrupt(&self);
 }
 
-impl Measured for RocksTable {
+impl Measured for WriteBehind {
     fn collect(&self) -> Result<bool, TableError> {
-        self.collect_expired().map(|collected| collected.rewritten)
+        self.write_out()?;
+        self.table().collect_expired().map(|collected| collected.rewritten)
+    }
+
+    fn write_behind(&self) {
+        while self.wait_until_due(WRITTEN_OUT_WITHIN) {
+            if self.write_out().is_err() {
+                // The next commit says why.
+                return;
+            }
+        }
+    }
+
+    fn close(&self) {
+        WriteBehind::close(self);
     }
 
     fn interrupt(&self) {
-        RocksTable::interrupt(self);
+        self.table().interrupt();
     }
 }
 
@@ -52,7 +71,8 @@ pub struct Stretch {
     pub windows: f64,
     /// Look-ups, each with the write of its key, a second. Making the load is not counted.
     pub keys_per_s: f64,
-    /// Processor time of the thread that looks up and writes, which is the worker's loop and its table thread.
+    /// Processor time of the thread that looks up and commits, which is the worker's loop and its table thread. What
+    /// is gathered is written out beside it.
     pub loop_cpu_us_per_key: f64,
     /// Processor time of all threads, compactions and the making of the load included.
     pub cpu_us_per_key: f64,
@@ -127,6 +147,7 @@ pub fn measure(
     thread::scope(|scope| {
         let collector = scope.spawn(|| collect(table, load, &shared));
         scope.spawn(|| watch(dir, &shared));
+        scope.spawn(|| table.write_behind());
         let mut under_load = || {
             let mut first = 0;
             for &last in stretches {
@@ -137,6 +158,7 @@ pub fn measure(
         };
         let mut outcome = under_load();
         shared.done.store(true, Relaxed);
+        table.close();
         if outcome.is_err() {
             table.interrupt();
         }

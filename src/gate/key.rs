@@ -76,10 +76,16 @@ impl ActionKey {
     /// (RFC 9562: lower case, with hyphens).
     pub fn to_stored(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.0.len() + 1);
+        self.put_stored(&mut out);
+        out
+    }
+
+    /// The same behind what is in `out`.
+    pub fn put_stored(&self, out: &mut Vec<u8>) {
         let Ok((scope, key)) = split(&self.0) else {
-            return out;
+            return;
         };
-        put_u64(&mut out, scope.len() as u64);
+        put_u64(out, scope.len() as u64);
         for text in scope.into_iter().chain([key]) {
             match plain_uuid(text) {
                 Some(uuid) => {
@@ -87,12 +93,11 @@ impl ActionKey {
                     out.extend_from_slice(uuid.as_bytes());
                 }
                 None => {
-                    put_u64(&mut out, text.len() as u64 + 1);
+                    put_u64(out, text.len() as u64 + 1);
                     out.extend_from_slice(text.as_bytes());
                 }
             }
         }
-        out
     }
 
     /// Reads what [`ActionKey::to_stored`] wrote, and nothing else.

@@ -6,7 +6,7 @@
 //! taken for "not there", and a damaged table is refused, never replaced by an empty one.
 //!
 //! In reading order: this file (the trait, its errors), [`memory`] (the twin for tests and the
-//! simulator), [`rocks`] (the real one), `options` (RocksDB's settings, and why), `home` (the files
+//! simulator), [`rocks`] (the real one), `write_behind` (what the worker puts in front of it), `options` (RocksDB's settings, and why), `home` (the files
 //! around RocksDB), `meta` (format, owner, positions), `look` (reading without changing), `expiry` (when the
 //! space of a dead key is freed), [`rebuild`] (a new table in the place of the old one), [`backup`] (copies to
 //! restore it from).
@@ -20,6 +20,7 @@ mod meta;
 mod options;
 pub mod rebuild;
 pub mod rocks;
+mod write_behind;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -32,6 +33,7 @@ use crate::gate::record::KeyRecord;
 pub use home::instance_id;
 pub use memory::MemoryTable;
 pub use rocks::{Collected, RocksTable};
+pub use write_behind::WriteBehind;
 
 /// The bound of cache and write buffers where none is given.
 pub const MEMORY_BYTES: usize = 400_000_000;
@@ -50,8 +52,8 @@ pub trait KeyTable: Send + Sync + 'static {
 
     /// Writes keys and positions, all or nothing. Of a key that is changed twice the later change holds.
     ///
-    /// Survives the end of the process once it returns. A power failure may take the last commits
-    /// back, whole ones and from the end only.
+    /// Survives the end of the process once it returns; of a [`WriteBehind`], once [`WriteBehind::write_out`] has
+    /// returned. A power failure may take the last commits back, whole ones and from the end only.
     fn commit(&self, commit: &Commit) -> Result<(), TableError>;
 
     /// Sizes, for people and metrics. Never fails; what can't be had is 0.

@@ -23,8 +23,9 @@ use crate::gate::key::ActionKey;
 use crate::gate::record::KeyRecord;
 use crate::gate::source::TimeNs;
 
-/// First guess of a key's bytes in a write batch.
-const BYTES_PER_PUT: usize = 160;
+/// First guesses of a key's bytes as stored, and with its record in a write batch.
+const BYTES_PER_KEY: usize = 40;
+const BYTES_PER_PUT: usize = 120;
 
 /// A directory holding one table, open and locked until this is dropped.
 ///
@@ -228,7 +229,7 @@ impl RocksTable {
         TableError::rocks(self.path(), doing, source)
     }
 
-    fn usable(&self) -> Result<(), TableError> {
+    pub(super) fn usable(&self) -> Result<(), TableError> {
         match self.poison.get() {
             None => Ok(()),
             Some(first) => {
@@ -238,12 +239,30 @@ impl RocksTable {
         }
     }
 
-    fn write(&self, commit: &Commit) -> Result<(), TableError> {
+    /// [`KeyTable::commit`] of these `changes`, so many of them.
+    pub(super) fn commit_all<'a>(
+        &self,
+        changes: impl ExactSizeIterator<Item = (&'a ActionKey, &'a Option<KeyRecord>)>,
+        cursors: &Cursors,
+    ) -> Result<(), TableError> {
+        self.usable()?;
+        self.write(changes, cursors).inspect_err(|error| {
+            // Whether it is in the log is not known; the first failure is the one to tell.
+            let _ = self.poison.set(error.to_string());
+        })
+    }
+
+    fn write<'a>(
+        &self,
+        changes: impl ExactSizeIterator<Item = (&'a ActionKey, &'a Option<KeyRecord>)>,
+        cursors: &Cursors,
+    ) -> Result<(), TableError> {
         let keys = family(&self.db, self.path(), KEYS)?;
+        let (changed, records): (Vec<_>, Vec<_>) = changes.unzip();
+        let stored = Stored::of(changed.into_iter());
+        let mut changes: Vec<_> = stored.keys().zip(records).collect();
         // In order, neighbours find their places in the write buffer sooner. Changes of one key keep theirs.
-        let mut changes: Vec<_> =
-            commit.changes.iter().map(|(key, record)| (key.to_stored(), record)).collect();
-        changes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        changes.sort_by_key(|(key, _)| *key);
         let mut batch = WriteBatch::with_capacity_bytes(changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
         for (key, record) in changes {
@@ -255,9 +274,35 @@ impl RocksTable {
             record.encode(&mut bytes);
             batch.put_cf(keys, key, &bytes);
         }
-        self.meta()?.put_cursors(&mut batch, &commit.cursors);
+        self.meta()?.put_cursors(&mut batch, cursors);
         let written = self.db.write_opt(batch, &self.writing);
         written.map_err(|source| self.failed("committing", source))
+    }
+}
+
+/// Keys as stored, all in one allocation.
+struct Stored {
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Stored {
+    fn of<'a>(keys: impl ExactSizeIterator<Item = &'a ActionKey>) -> Self {
+        let mut bytes = Vec::with_capacity(keys.len() * BYTES_PER_KEY);
+        let ends = keys.map(|key| {
+            key.put_stored(&mut bytes);
+            bytes.len()
+        });
+        let ends = ends.collect();
+        Self { bytes, ends }
+    }
+
+    /// In the order in which they were given.
+    fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = [0].into_iter().chain(self.ends.iter().copied());
+        let places = starts.zip(&self.ends);
+        places.map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
     }
 }
 
@@ -296,8 +341,9 @@ impl KeyTable for RocksTable {
 
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         self.usable()?;
-        let mut sorted: Vec<_> = keys.iter().map(|key| key.to_stored()).enumerate().collect();
-        sorted.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+        let stored = Stored::of(keys.iter().copied());
+        let mut sorted: Vec<_> = stored.keys().enumerate().collect();
+        sorted.sort_unstable_by_key(|(_, key)| *key);
         let asked = sorted.iter().map(|(_, key)| key);
         let family = family(&self.db, self.path(), KEYS)?;
         let answers = self.db.batched_multi_get_cf(family, asked, true);
@@ -318,11 +364,8 @@ impl KeyTable for RocksTable {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), TableError> {
-        self.usable()?;
-        self.write(commit).inspect_err(|error| {
-            // Whether it is in the log is not known; the first failure is the one to tell.
-            let _ = self.poison.set(error.to_string());
-        })
+        let changes = commit.changes.iter().map(|(key, record)| (key, record));
+        self.commit_all(changes, &commit.cursors)
     }
 
     fn stats(&self) -> TableStats {

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::clock;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::table::RocksTable;
+use crate::table::WriteBehind;
 use crate::table::backup::{BackupError, Backups, Made, back_up};
 
 /// After a backup that failed, the next is tried no later.
@@ -22,7 +22,7 @@ const STOP_MAX: Duration = Duration::from_secs(3);
 /// Makes backups, one at a time. A clone is another handle.
 #[derive(Clone)]
 pub struct BackupMaker {
-    table: Arc<RocksTable>,
+    table: Arc<WriteBehind>,
     gate: String,
     metrics: Metrics,
     turn: Arc<tokio::sync::Mutex<()>>,
@@ -30,7 +30,7 @@ pub struct BackupMaker {
 
 impl BackupMaker {
     /// For this open table of this gate.
-    pub fn new(table: Arc<RocksTable>, gate: &str, metrics: Metrics) -> Self {
+    pub fn new(table: Arc<WriteBehind>, gate: &str, metrics: Metrics) -> Self {
         Self { table, gate: gate.to_owned(), metrics, turn: Arc::default() }
     }
 
@@ -43,7 +43,9 @@ impl BackupMaker {
         let maker = self.clone();
         let making = tokio::task::spawn_blocking(move || {
             let _turn = turn;
-            let made = back_up(&maker.table, &directory, &maker.gate, keep);
+            let written = maker.table.write_out().map_err(BackupError::Table);
+            let table = maker.table.table();
+            let made = written.and_then(|()| back_up(table, &directory, &maker.gate, keep));
             maker.report(&directory, &made);
             made
         });

@@ -89,6 +89,7 @@ names! {
         // Beside the loop.
         ReadFeed,
         WriteTable,
+        WriteOut,
         Acknowledge,
         FetchOriginal,
         FetchAnchor,

@@ -24,6 +24,7 @@ mod recover;
 mod standby;
 mod term;
 mod waiting;
+mod writing;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ use crate::nats::api::ApiError;
 use crate::nats::connect::{ConnectFailure, Connection};
 use crate::nats::lease::Holder;
 use crate::nats::setup::{self, SetupError};
-use crate::table::rocks::RocksTable;
+use crate::table::{RocksTable, WriteBehind};
 
 /// Between two tries while the server is away.
 const RETRY_MIN: Duration = Duration::from_millis(100);
@@ -53,7 +54,7 @@ const RETRY_MAX: Duration = Duration::from_secs(5);
 struct Worker {
     config: Arc<Config>,
     rules: Arc<Rules>,
-    table: Arc<RocksTable>,
+    table: Arc<WriteBehind>,
     holder: Holder,
     metrics: Metrics,
     health: Health,
@@ -153,11 +154,9 @@ pub async fn run(
         tokio::spawn(http::serve(listener, metrics.clone(), health.clone(), until));
     }
     let _serving = serving.drop_guard();
-    let table = Arc::new(RocksTable::open_within(
-        config.table.memory_bytes(),
-        &config.table.path,
-        &config.name,
-    )?);
+    let (memory_bytes, path) = (config.table.memory_bytes(), &config.table.path);
+    let table = RocksTable::open_within(memory_bytes, path, &config.name)?;
+    let table = Arc::new(WriteBehind::new(table));
     let holder = Holder {
         instance: crate::table::instance_id(&config.table.path)?.to_string(),
         host: host_name(),
@@ -168,9 +167,10 @@ pub async fn run(
     tracing::info!(name = worker.config.name, instance = worker.holder.instance, "starting");
     let tidying = CancellationToken::new();
     let window = worker.config.retention.window;
-    let tidy = housekeeping::start(worker.table.clone(), window, tidying.clone());
+    let tidy = housekeeping::start(worker.table.table().clone(), window, tidying.clone());
     let backups =
         BackupMaker::new(worker.table.clone(), &worker.config.name, worker.metrics.clone());
+    let writing = writing::start(worker.table.clone());
     let socket = control::start(worker.table.path(), backups.clone());
     let scheduled = backups.clone().schedule(worker.config.backup.clone(), tidying.clone());
     let ended = worker.live().await;
@@ -182,6 +182,8 @@ pub async fn run(
     let flushed = worker.table.flush();
     around.done();
     tidying.cancel();
+    worker.table.close();
+    writing.await.ok();
     backups.finish().await;
     drop(socket);
     scheduled.abort();

@@ -33,6 +33,7 @@ fn of_step(step: Step) -> Result<Stage, &'static str> {
         | Step::Pause
         | Step::Tick
         | Step::WriteTable
+        | Step::WriteOut
         | Step::FetchAnchor => Stage::Settling,
         Step::OpenSession
         | Step::AskInput

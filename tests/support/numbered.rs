@@ -85,7 +85,7 @@ pub fn load(
 }
 
 /// Every key up to the position is there, none above it; says the position.
-pub fn assert_agrees(table: &RocksTable, up_to: u64) -> u64 {
+pub fn assert_agrees(table: &dyn KeyTable, up_to: u64) -> u64 {
     let position = table.cursors().unwrap().ledger.sequence;
     assert!(position <= up_to, "position {position} was never committed");
     assert_eq!(

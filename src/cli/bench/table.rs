@@ -13,7 +13,7 @@ use crate::bench::table::{self, AtRest, Stretch};
 use crate::cli::{say, stop_on_signal};
 use crate::config::Config;
 use crate::progress::Progress;
-use crate::table::RocksTable;
+use crate::table::{RocksTable, WriteBehind};
 
 /// To where a rewrite of the whole table is due, for the second time since the first: an eighth of the keys
 /// have expired by then.
@@ -77,7 +77,7 @@ impl Table {
         let load = Load::new(self.keys);
         let rounds = load.rounds_a_window() * EIGHTHS_OF_A_WINDOW / 8;
         let progress = Progress::of_command("keys");
-        let table = RocksTable::open_within(memory_bytes, dir, "bench")?;
+        let table = WriteBehind::new(RocksTable::open_within(memory_bytes, dir, "bench")?);
         let mut seen: Vec<Stretch> = Vec::new();
         if !self.json {
             say(HEADINGS)?;
