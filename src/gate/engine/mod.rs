@@ -23,6 +23,7 @@ pub mod session;
 mod stretch;
 mod unsettled;
 
+use std::collections::hash_map;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -425,8 +426,10 @@ impl Engine {
             return;
         }
         for (key, ledger_sequence) in self.settled_keys.drain(..) {
-            if self.overlay.get(&key).is_some_and(|r| r.ledger_sequence == ledger_sequence) {
-                self.overlay.remove(&key);
+            if let hash_map::Entry::Occupied(known) = self.overlay.entry(key)
+                && known.get().ledger_sequence == ledger_sequence
+            {
+                known.remove();
             }
         }
     }
