@@ -90,6 +90,11 @@ impl WriteBehind {
         self.due.notify_all();
     }
 
+    /// Fails where an earlier write failed, as the next commit will.
+    pub fn check(&self) -> Result<(), TableError> {
+        self.table.usable()
+    }
+
     /// Writes what is gathered to RocksDB, keys and positions in one piece. Commits and look-ups go on meanwhile.
     pub fn write_out(&self) -> Result<(), TableError> {
         let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +150,7 @@ impl KeyTable for WriteBehind {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), TableError> {
-        self.table.usable()?;
+        self.check()?;
         let too_many = {
             let mut gathered = self.gathered();
             gathered.changes.extend(commit.changes.iter().cloned());

@@ -19,7 +19,7 @@ pub fn start(table: Arc<WriteBehind>) -> JoinHandle<()> {
             let written = table.write_out();
             around.done();
             if let Err(error) = written {
-                tracing::error!(%error, "the next commit will fail");
+                tracing::error!(%error, "the table takes no more");
                 return;
             }
         }

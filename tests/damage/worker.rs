@@ -48,7 +48,10 @@ impl Scene {
             world.publish_all(&actions(part * KEYS / 4..(part + 1) * KEYS / 4));
             world.settle();
             match part {
-                3 => world.gate.kill9(),
+                3 => {
+                    wait_for("the log to be written", || has_log(&world).then_some(()));
+                    world.gate.kill9();
+                }
                 _ => world.gate.restart(),
             }
         }
@@ -105,6 +108,12 @@ impl Scene {
         self.world.gate.kill9();
         course
     }
+}
+
+/// Of the keys of a part, most.
+fn has_log(world: &World) -> bool {
+    let logs = crate::numbered::files(&world.gate.table(), ".log");
+    logs.iter().any(|log| length(log) > 10_000)
 }
 
 fn content(table: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

@@ -319,6 +319,8 @@ impl<'a> Pump<'a> {
         if self.engine.is_settled() && self.engine.wants_input() && self.begun.elapsed() > CALM {
             self.proves_itself();
         }
+        // Else a gate that is idle would be called ready, and stop at its next action.
+        self.worker.table.check().map_err(|error| Halt::Stop(error.into()))?;
         self.anchor();
         let stats = self.worker.table.stats();
         self.worker.metrics.set_table(stats.keys, stats.bytes);
