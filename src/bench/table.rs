@@ -22,7 +22,6 @@ use meter::{RoundTimes, Rounds};
 
 /// As the worker does it.
 const COLLECTIONS_A_WINDOW: u64 = 8;
-const WRITTEN_OUT_WITHIN: Duration = Duration::from_millis(500);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const MILLION: u64 = 1_000_000;
 
@@ -45,7 +44,7 @@ impl Measured for WriteBehind {
     }
 
     fn write_behind(&self) {
-        while self.wait_until_due(WRITTEN_OUT_WITHIN) {
+        while self.wait_until_due() {
             if self.write_out().is_err() {
                 // The next commit says why.
                 return;

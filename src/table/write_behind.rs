@@ -24,6 +24,13 @@ const GATHERED_KEYS: usize = 1 << 16;
 /// Where the writing falls behind by so much, commits wait for it.
 const GATHERED_KEYS_MAX: usize = 2 * GATHERED_KEYS;
 
+/// What is committed is written out by then: a crash loses no more, and the ledger replays that soon.
+const LOOKS_MAX: u32 = 10;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Where so few have come in that time, they are written at once: at rates where nothing is to be gained, no
+/// write is so long that actions wait for its processor.
+const LITTLE_KEYS: usize = 2048;
+
 type Changes = HashMap<ActionKey, Option<KeyRecord>, foldhash::fast::RandomState>;
 
 /// See the module.
@@ -77,11 +84,18 @@ impl WriteBehind {
         self.table.flush()
     }
 
-    /// Waits until much is gathered, for `at_most`: whether to go on, which it says until [`WriteBehind::close`].
-    pub fn wait_until_due(&self, at_most: Duration) -> bool {
-        let gathered = self.gathered();
-        let waited = self.due.wait_timeout_while(gathered, at_most, |gathered| !gathered.is_due());
-        !waited.unwrap_or_else(PoisonError::into_inner).0.closing
+    /// Waits until there is to be written: half a second at most. Whether to go on, which it says until
+    /// [`WriteBehind::close`].
+    pub fn wait_until_due(&self) -> bool {
+        let mut gathered = self.gathered();
+        for _ in 0..LOOKS_MAX {
+            let waited = self.due.wait_timeout_while(gathered, LOOK_EVERY, |known| !known.is_due());
+            gathered = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if gathered.is_due() || gathered.changes.len() <= LITTLE_KEYS {
+                break;
+            }
+        }
+        !gathered.closing
     }
 
     /// Whoever waits goes on.
