@@ -40,7 +40,7 @@ pub struct WriteBehind {
     gathered: Mutex<Gathered>,
     /// One at a time, so that they reach RocksDB in order.
     writing: Mutex<()>,
-    /// [`Gathered::is_due`] has become true.
+    /// Something is gathered, or [`Gathered::is_due`] has become true.
     due: Condvar,
 }
 
@@ -84,10 +84,12 @@ impl WriteBehind {
         self.table.flush()
     }
 
-    /// Waits until there is to be written: half a second at most. Whether to go on, which it says until
-    /// [`WriteBehind::close`].
+    /// Waits until something is committed, and then half a second for more at most. Whether to go on, which it says
+    /// until [`WriteBehind::close`].
     pub fn wait_until_due(&self) -> bool {
-        let mut gathered = self.gathered();
+        let nothing = |known: &mut Gathered| known.cursors.is_none() && !known.closing;
+        let waited = self.due.wait_while(self.gathered(), nothing);
+        let mut gathered = waited.unwrap_or_else(PoisonError::into_inner);
         for _ in 0..LOOKS_MAX {
             let waited = self.due.wait_timeout_while(gathered, LOOK_EVERY, |known| !known.is_due());
             gathered = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -168,8 +170,8 @@ impl KeyTable for WriteBehind {
         let too_many = {
             let mut gathered = self.gathered();
             gathered.changes.extend(commit.changes.iter().cloned());
-            gathered.cursors = Some(commit.cursors.clone());
-            if gathered.is_due() {
+            let first = gathered.cursors.replace(commit.cursors.clone()).is_none();
+            if first || gathered.is_due() {
                 self.due.notify_all();
             }
             gathered.changes.len() >= GATHERED_KEYS_MAX
