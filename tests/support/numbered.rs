@@ -1,6 +1,7 @@
 //! A table of numbered keys, and what it must hold at each position: for tests that take the table alone.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use oncegate::gate::cursor::{Cursors, InForce, InputCursor, LedgerCursor};
@@ -98,21 +99,29 @@ pub fn assert_agrees(table: &dyn KeyTable, up_to: u64) -> u64 {
     position
 }
 
+/// Of an open table too: where RocksDB removes a file meanwhile, it begins anew.
 pub fn copy(from: &Path) -> TempDir {
-    fn all(from: &Path, to: &Path) {
-        fs::create_dir_all(to).unwrap();
-        for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+    fn all(from: &Path, to: &Path) -> io::Result<()> {
+        fs::create_dir_all(to)?;
+        for entry in fs::read_dir(from)? {
+            let entry = entry?;
             let to = to.join(entry.file_name());
-            if entry.file_type().unwrap().is_dir() {
-                all(&entry.path(), &to);
+            if entry.file_type()?.is_dir() {
+                all(&entry.path(), &to)?;
             } else {
-                fs::copy(entry.path(), to).unwrap();
+                fs::copy(entry.path(), to)?;
             }
         }
+        Ok(())
     }
-    let to = TempDir::new().unwrap();
-    all(from, to.path());
-    to
+    loop {
+        let to = TempDir::new().unwrap();
+        match all(from, to.path()) {
+            Ok(()) => return to,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && from.exists() => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
 }
 
 /// RocksDB's files of this kind, by the start or the end of their names.
