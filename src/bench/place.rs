@@ -4,10 +4,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::gate::entry::KEY;
 use anyhow::Context as _;
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use crate::gate::entry::KEY;
 
 /// See the module; nobody else has either.
 pub struct Place {

@@ -1,8 +1,8 @@
 //! Commits are gathered, and written to RocksDB many at once.
 //!
-//! More than half of what the table's thread did was finding the place of each new key in RocksDB's write buffer,
-//! which is sorted all the time and larger than the processor's cache. Of some ten thousand keys in order, each is
-//! a step from the one before.
+//! RocksDB's write buffer is sorted all the time, and larger than the processor's cache: finding the place of each
+//! new key was two thirds of a commit (docs/performance.md). Of tens of thousands of keys in order, each is a step
+//! from the one before.
 //!
 //! What is gathered is answered from here, and written out beside the commits, by whoever calls
 //! [`WriteBehind::write_out`] again and again. A crash loses it, as it may lose the end of RocksDB's log: whole
@@ -24,7 +24,8 @@ const GATHERED_KEYS: usize = 1 << 16;
 /// Where the writing falls behind by so much, commits wait for it.
 const GATHERED_KEYS_MAX: usize = 2 * GATHERED_KEYS;
 
-/// What is committed is written out by then: a crash loses no more, and the ledger replays that soon.
+/// So often is looked, at most, before what is committed is written out: half a second, which is what a crash may
+/// lose and the ledger replays.
 const LOOKS_MAX: u32 = 10;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Where so few have come in that time, they are written at once: at rates where nothing is to be gained, no
