@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::{connect, say};
 use crate::config::Config;
-
-const DEFAULT_KEY_HEADER: &str = "Idempotency-Key";
+use crate::gate::entry::KEY;
 
 #[derive(Args)]
 pub struct Publish {
@@ -24,7 +23,7 @@ pub struct Publish {
     #[arg(long)]
     no_key: bool,
     /// Subject of the action
-    #[arg(long, value_name = "SUBJECT")]
+    #[arg(long, value_name = "SUBJECT", value_parser = subject)]
     subject: String,
     /// One more header, as 'Name: value'; repeatable
     #[arg(long, value_name = "'N: v'", value_parser = header)]
@@ -34,6 +33,14 @@ pub struct Publish {
     json: bool,
     /// The payload; - reads standard input
     payload: String,
+}
+
+/// The server takes wildcards for letters here, and stores the message.
+fn subject(text: &str) -> Result<String, &'static str> {
+    match text.split('.').any(|token| matches!(token, "*" | ">")) {
+        true => Err("an action has one subject: name it in full, without the wildcards * and >"),
+        false => Ok(text.to_owned()),
+    }
 }
 
 impl Publish {
@@ -73,7 +80,7 @@ impl Publish {
         let mut headers = HeaderMap::new();
         if let Some(key) = key {
             let from = config.key.from.iter().find_map(|from| from.strip_prefix("header:"));
-            let name = from.unwrap_or(DEFAULT_KEY_HEADER).parse::<HeaderName>()?;
+            let name = from.unwrap_or(KEY).parse::<HeaderName>()?;
             let key = key.parse::<HeaderValue>().context("--key must be one line")?;
             headers.append(name, key);
         }

@@ -80,6 +80,8 @@ fn bad_usage_is_status_2() {
         &["run", "--fast"],
         &["run", "more"],
         &["publish", "--subject", "actions.x"],
+        &["publish", "--subject", "actions.>", "{}"],
+        &["publish", "--subject", "actions.*.x", "{}"],
         &["publish", "--subject", "actions.x", "{}", "more"],
         &["publish", "--subject", "actions.x", "--header", "no colon", "{}"],
         &["rejections", "--log-format", "xml"],
