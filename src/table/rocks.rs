@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rocksdb::properties::ESTIMATE_NUM_KEYS;
+use rocksdb::properties::{BACKGROUND_ERRORS, ESTIMATE_NUM_KEYS};
 use rocksdb::statistics::Ticker;
 use rocksdb::{
     BottommostLevelCompaction, CompactOptions, DB, FlushOptions, Options, WriteBatch, WriteOptions,
@@ -38,6 +38,8 @@ pub struct RocksTable {
     interrupted: AtomicBool,
     /// How the first failed commit failed.
     poison: OnceLock<String>,
+    /// So many flushes and compactions had failed when that was last asked.
+    background_errors: AtomicU64,
     writing: WriteOptions,
     /// RocksDB's files.
     place: PathBuf,
@@ -157,8 +159,17 @@ impl RocksTable {
         watermark: Watermark,
         writing: WriteOptions,
     ) -> Self {
-        let (interrupted, poison) = (AtomicBool::new(false), OnceLock::new());
-        Self { db, database, watermark, interrupted, poison, writing, place, home }
+        Self {
+            db,
+            database,
+            watermark,
+            interrupted: AtomicBool::new(false),
+            poison: OnceLock::new(),
+            background_errors: AtomicU64::new(0),
+            writing,
+            place,
+            home,
+        }
     }
 
     /// The table's directory.
@@ -237,6 +248,15 @@ impl RocksTable {
                 Err(TableError::Poisoned { path, first: first.clone() })
             }
         }
+    }
+
+    /// Whether a flush or a compaction has failed since this was last asked. What it means for the table, only who
+    /// writes is told.
+    pub(super) fn failed_in_background(&self) -> Result<bool, TableError> {
+        let errors = self.db.property_int_value(BACKGROUND_ERRORS);
+        let errors = errors.map_err(|source| self.failed("asking for its state", source))?;
+        let errors = errors.unwrap_or(0);
+        Ok(errors > self.background_errors.swap(errors, Ordering::Relaxed))
     }
 
     /// [`KeyTable::commit`] of these `changes`, so many of them.

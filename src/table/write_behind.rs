@@ -107,14 +107,20 @@ impl WriteBehind {
         self.due.notify_all();
     }
 
-    /// Fails where an earlier write failed, as the next commit will.
+    /// Fails where an earlier write failed, or something in the background that lets no more be written, as the next
+    /// commit would. May wait for the disk.
     pub fn check(&self) -> Result<(), TableError> {
-        self.table.usable()
+        self.table.usable()?;
+        if self.table.failed_in_background()? {
+            let _one = self.writing();
+            self.table.commit_all([].into_iter(), &self.table.cursors()?)?;
+        }
+        Ok(())
     }
 
     /// Writes what is gathered to RocksDB, keys and positions in one piece. Commits and look-ups go on meanwhile.
     pub fn write_out(&self) -> Result<(), TableError> {
-        let _one = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let _one = self.writing();
         let (changes, cursors) = {
             let mut gathered = self.gathered();
             let Some(cursors) = gathered.cursors.clone() else { return Ok(()) };
@@ -129,6 +135,10 @@ impl WriteBehind {
             gathered.cursors = None;
         }
         Ok(())
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
@@ -167,7 +177,7 @@ impl KeyTable for WriteBehind {
     }
 
     fn commit(&self, commit: &Commit) -> Result<(), TableError> {
-        self.check()?;
+        self.table.usable()?;
         let too_many = {
             let mut gathered = self.gathered();
             gathered.changes.extend(commit.changes.iter().cloned());

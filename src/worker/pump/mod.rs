@@ -320,7 +320,8 @@ impl<'a> Pump<'a> {
             self.proves_itself();
         }
         // Else a gate that is idle would be called ready, and stop at its next action.
-        self.worker.table.check().map_err(|error| Halt::Stop(error.into()))?;
+        let checked = tokio::task::block_in_place(|| self.worker.table.check());
+        checked.map_err(|error| Halt::Stop(error.into()))?;
         self.anchor();
         let stats = self.worker.table.stats();
         self.worker.metrics.set_table(stats.keys, stats.bytes);
