@@ -106,8 +106,9 @@ pub fn scan(text: &[u8], plan: &Plan) -> Result<Scan, NotStrict> {
     if text.starts_with(b"\xEF\xBB\xBF") {
         return refuse(0, "a byte order mark");
     }
-    if let Err(error) = std::str::from_utf8(text) {
-        return refuse(error.valid_up_to(), "not valid UTF-8");
+    if simdutf8::basic::from_utf8(text).is_err() {
+        let valid = std::str::from_utf8(text).map_or_else(|error| error.valid_up_to(), str::len);
+        return refuse(valid, "not valid UTF-8");
     }
     let (trail, root) = Trail::new(&plan.tree);
     let mut scanner = Scanner {
@@ -448,25 +449,11 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character.
-///
-/// Most of a payload is read here, so eight bytes are looked at together: a byte of `word` that is
-/// less than 0x20, or that the `^` makes 0, borrows its own top bit. A borrow can also spoil the
-/// bytes above, but only above a true hit, and the lowest hit is the one that counts.
+/// How many bytes come before the first quote, backslash or control character. Most of a payload is read here.
 fn plain_length(text: &[u8]) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let mut rest = text;
-    while let Some((eight, after)) = rest.split_first_chunk() {
-        let word = u64::from_le_bytes(*eight);
-        let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
-        let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-        let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-        let hits = (quote | backslash | below(word, 0x20)) & (ONES << 7);
-        if hits != 0 {
-            return text.len() - rest.len() + hits.trailing_zeros() as usize / 8;
-        }
-        rest = after;
-    }
-    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | ..0x20);
-    text.len() - rest.len() + rest.iter().position(special).unwrap_or(rest.len())
+    let end = memchr::memchr2(b'"', b'\\', text).unwrap_or(text.len());
+    let run = text.get(..end).unwrap_or_default();
+    // Rare, and so looked for last: the least of many bytes is found with few instructions.
+    let least = run.iter().copied().fold(u8::MAX, u8::min);
+    if least >= b' ' { end } else { run.iter().position(|byte| *byte < b' ').unwrap_or(end) }
 }

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::action::{Action, RawAction};
 use super::digest::Digest;
-use super::headers::{Headers, is_same_name};
+use super::headers::{Headers, all_bytes, is_same_name};
 use super::key::ActionKey;
 use super::report::{Release, Status};
 use super::rules::RuleTexts;
@@ -293,9 +293,13 @@ impl Message {
     }
 
     fn push(&mut self, name: &'static str, value: impl Display) {
-        let mut text = String::with_capacity(VALUE_BYTES_EXPECTED);
         // A string takes everything.
-        write!(text, "{value}").ok();
+        self.push_put(name, |text| write!(text, "{value}").unwrap_or_default());
+    }
+
+    fn push_put(&mut self, name: &'static str, put: impl FnOnce(&mut String)) {
+        let mut text = String::with_capacity(VALUE_BYTES_EXPECTED);
+        put(&mut text);
         self.headers.push((Cow::Borrowed(name), text));
     }
 
@@ -306,8 +310,8 @@ impl Message {
 
     fn push_key(&mut self, key: Option<&ActionKey>) {
         let Some(key) = key else { return };
-        self.push_text(KEY, key.key());
-        let scope = key.scope();
+        let (scope, key) = key.parts();
+        self.push_text(KEY, key);
         if !scope.is_empty() {
             self.push(SCOPE, serde_json::json!(scope));
         }
@@ -347,9 +351,9 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
     let run_id = raw.source.run_id(action.key.as_ref()).hyphenated();
     message.push_text(RUN_ID, run_id.encode_lower(&mut Uuid::encode_buffer()));
     if let Some(digest) = action.digest {
-        message.push(DIGEST, digest);
+        message.push_put(DIGEST, |text| digest.put(text));
     }
-    message.push(SOURCE, &raw.source);
+    message.push_put(SOURCE, |text| raw.source.put(text));
     message.push_headers_of(raw, action.key.is_some());
     if !message.fits(limits) {
         return Err(Rejection::new(
@@ -375,7 +379,9 @@ pub fn accepted(name: &str, action: &Action, limits: Limits) -> Result<Message, 
 fn not_routable(action: &Action, subject: &str) -> Option<&'static str> {
     if !action.raw.subject_exact {
         Some("its subject is not UTF-8")
-    } else if subject.chars().any(char::is_whitespace) {
+    } else if !all_bytes(subject, |byte| byte.is_ascii_graphic())
+        && subject.chars().any(char::is_whitespace)
+    {
         Some("its subject holds white space, which client libraries take for the end of a subject")
     } else if subject.len() > SUBJECT_BYTES_MAX {
         Some("its subject is too long for a subject of the ledger")

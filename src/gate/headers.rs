@@ -157,7 +157,7 @@ fn check(name: &str, value: &str) -> Result<(), MalformedHeaders> {
 }
 
 /// Looks at every byte even after one that is not `fit`: many at once that way.
-fn all_bytes(text: &str, fit: impl Fn(u8) -> bool) -> bool {
+pub(super) fn all_bytes(text: &str, fit: impl Fn(u8) -> bool) -> bool {
     text.bytes().fold(true, |all, byte| all & fit(byte))
 }
 

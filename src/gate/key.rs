@@ -7,6 +7,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::codec::{Damaged, Reader, put_text, put_u64};
+use super::headers::all_bytes;
 
 /// The most bytes that `key.max_bytes` may allow a key, and each scope part.
 pub const KEY_BYTES_MAX: usize = 255;
@@ -44,6 +45,10 @@ pub fn check(text: &str, max_bytes: usize) -> Result<(), BadKey> {
     }
     if text.len() > max_bytes {
         return Err(BadKey::TooLong(max_bytes));
+    }
+    // Nearly every key, and quickly seen.
+    if all_bytes(text, |byte| byte.is_ascii_graphic()) {
+        return Ok(());
     }
     if text.chars().any(char::is_control) {
         return Err(BadKey::Control);
@@ -115,12 +120,17 @@ impl ActionKey {
 
     /// The key without its scope.
     pub fn key(&self) -> &str {
-        split(&self.0).map_or("", |(_, key)| key)
+        self.parts().1
     }
 
     /// The scope parts, in the order of `key.scope`.
     pub fn scope(&self) -> Vec<&str> {
-        split(&self.0).map_or_else(|_| Vec::new(), |(scope, _)| scope)
+        self.parts().0
+    }
+
+    /// Scope and key.
+    pub fn parts(&self) -> (Vec<&str>, &str) {
+        split(&self.0).unwrap_or_default()
     }
 }
 

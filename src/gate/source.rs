@@ -51,11 +51,22 @@ impl Source {
         let random = (bits & (0xFFF << 64)) | (bits & ((1 << 62) - 1));
         Uuid::from_u128((millis << 80) | version_and_variant | random)
     }
+
+    /// Its text behind what is in `text`.
+    pub(super) fn put(&self, text: &mut String) {
+        text.push_str(&self.stream);
+        text.push(' ');
+        text.push_str(&self.sequence.to_string());
+        text.push(' ');
+        put_rfc3339(text, self.time_ns);
+    }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} {}", self.stream, self.sequence, rfc3339(self.time_ns))
+        let mut text = String::new();
+        self.put(&mut text);
+        f.write_str(&text)
     }
 }
 
