@@ -57,7 +57,7 @@ fn rounds(c: &mut Criterion) {
                 round += 1;
                 load.round(round)
             },
-            |commit| table.commit(&commit).unwrap(),
+            |commit| table.commit(commit).unwrap(),
             BatchSize::LargeInput,
         );
     });

@@ -64,7 +64,7 @@ impl Gate {
     }
 
     /// All of them, to the end.
-    fn judge(&mut self, actions: Vec<(Action, Option<KeyRecord>)>) {
+    fn judge(&mut self, actions: Vec<(Box<Action>, Option<KeyRecord>)>) {
         self.tell(Event::Actions(actions));
         self.tell(Event::Pause);
         assert!(self.engine.is_settled());
@@ -155,7 +155,7 @@ fn judging(c: &mut Criterion) {
                     let actions = (next..next + ACTIONS).map(|sequence| {
                         let action = action(sequence, &rules);
                         let record = seen.then(|| record(&action));
-                        (action, record)
+                        (Box::new(action), record)
                     });
                     let actions = actions.collect();
                     next += ACTIONS;

@@ -38,7 +38,7 @@ fn keys_and_positions_come_back_together_after_reopening() {
     for (first, last) in [(1, 100), (101, 101), (102, 350)] {
         let table = open(dir.path());
         assert_eq!(assert_agrees(&table, 400), first - 1);
-        table.commit(&commit(first, last)).unwrap();
+        table.commit(commit(first, last)).unwrap();
         assert_eq!(assert_agrees(&table, 400), last);
         if first == 101 {
             table.flush().unwrap();
@@ -58,7 +58,7 @@ fn every_field_of_record_and_cursors_survives() {
     record.state = RunState::Failed(u64::MAX);
     odd.cursors.ledger.anchor = Some((5, -1));
     odd.cursors.in_force = None;
-    open(dir.path()).commit(&odd).unwrap();
+    open(dir.path()).commit(odd.clone()).unwrap();
     let table = open(dir.path());
     assert_eq!(load(&table, [7]), [odd.changes[0].1.clone()]);
     assert_eq!(table.cursors().unwrap(), odd.cursors);
@@ -68,9 +68,9 @@ fn every_field_of_record_and_cursors_survives() {
 fn answers_are_in_the_order_asked_repeats_included() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 50)).unwrap();
+    table.commit(commit(1, 50)).unwrap();
     table.flush().unwrap();
-    table.commit(&commit(51, 99)).unwrap();
+    table.commit(commit(51, 99)).unwrap();
     let asked = [99, 1, 700, 50, 1, 51, 700, 99, 2];
     let wanted: Vec<_> = asked.iter().map(|&n| (n < 100).then(|| record(n))).collect();
     assert_eq!(load(&table, asked), wanted);
@@ -85,7 +85,7 @@ fn keys_of_other_scopes_are_other_keys() {
     let table = open(dir.path());
     let (one, other) = (ActionKey::new(&["a"], "b"), ActionKey::new::<&str>(&[], "ab"));
     let changes = vec![(one.clone(), Some(record(1)))];
-    table.commit(&Commit { changes, cursors: cursors(1) }).unwrap();
+    table.commit(Commit { changes, cursors: cursors(1) }).unwrap();
     assert_eq!(table.load_many(&[&other, &one]).unwrap(), [None, Some(record(1))]);
 }
 
@@ -134,8 +134,8 @@ proptest! {
         let twin = MemoryTable::new();
         let mut table = open(dir.path());
         for (commit, reopen) in &commits {
-            table.commit(commit).unwrap();
-            twin.commit(commit).unwrap();
+            table.commit(commit.clone()).unwrap();
+            twin.commit(commit.clone()).unwrap();
             if *reopen {
                 drop(table);
                 table = open(dir.path());
@@ -149,9 +149,9 @@ proptest! {
 #[test]
 fn a_snapshot_of_the_twin_goes_its_own_way() {
     let twin = MemoryTable::new();
-    twin.commit(&commit(1, 2)).unwrap();
+    twin.commit(commit(1, 2)).unwrap();
     let before = twin.snapshot();
-    twin.commit(&commit(3, 3)).unwrap();
+    twin.commit(commit(3, 3)).unwrap();
     assert_eq!((before.stats().keys, twin.stats().keys), (2, 3));
     assert_eq!(before.cursors().unwrap(), cursors(2));
 }
@@ -172,7 +172,7 @@ fn a_second_opening_is_refused_and_names_the_directory() {
 #[test]
 fn a_record_of_garbage_is_damage_not_absence() {
     let dir = TempDir::new().unwrap();
-    open(dir.path()).commit(&commit(1, 3)).unwrap();
+    open(dir.path()).commit(commit(1, 3)).unwrap();
     put_raw(dir.path(), "keys", &key(2).to_stored(), Some(b"\x01garbage"));
     let table = open(dir.path());
     let (good, bad) = (key(1), key(2));
@@ -185,7 +185,7 @@ fn a_table_without_its_meta_is_damaged() {
     for name in ["format", "gate", "cursors"] {
         for value in [None, Some(&b"\0"[..])] {
             let dir = TempDir::new().unwrap();
-            open(dir.path()).commit(&commit(1, 3)).unwrap();
+            open(dir.path()).commit(commit(1, 3)).unwrap();
             put_raw(dir.path(), "meta", name.as_bytes(), value);
             match (refusal(dir.path()), name, value) {
                 (TableError::OtherGate { .. }, "gate", Some(_)) => {}
@@ -212,7 +212,7 @@ fn a_rocksdb_of_somebody_else_is_damaged() {
 #[test]
 fn a_newer_format_and_another_name_are_refused() {
     let dir = TempDir::new().unwrap();
-    open(dir.path()).commit(&commit(1, 3)).unwrap();
+    open(dir.path()).commit(commit(1, 3)).unwrap();
     match RocksTable::open(dir.path(), "payments").unwrap_err() {
         TableError::OtherGate { found, wanted, .. } => {
             assert_eq!((found.as_str(), wanted.as_str()), ("orders", "payments"));
@@ -246,7 +246,7 @@ fn a_crash_while_making_the_table_leaves_no_trace() {
     fs::create_dir_all(dir.path().join("db.new")).unwrap();
     fs::write(dir.path().join("db.new/CURRENT"), "half").unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 3)).unwrap();
+    table.commit(commit(1, 3)).unwrap();
     assert_eq!(assert_agrees(&table, 5), 3);
     assert!(!dir.path().join("db.new").exists());
 }
@@ -254,7 +254,7 @@ fn a_crash_while_making_the_table_leaves_no_trace() {
 #[test]
 fn what_was_left_unfinished_beside_a_table_is_thrown_away() {
     let dir = TempDir::new().unwrap();
-    open(dir.path()).commit(&commit(1, 3)).unwrap();
+    open(dir.path()).commit(commit(1, 3)).unwrap();
     fs::create_dir_all(dir.path().join("db.new")).unwrap();
     fs::write(dir.path().join("db.new/000008.sst"), "half").unwrap();
     assert_eq!(assert_agrees(&open(dir.path()), 5), 3);
@@ -266,8 +266,8 @@ fn what_was_left_unfinished_beside_a_table_is_thrown_away() {
 fn the_next_opening_finishes_a_replacement() {
     for old_is_aside in [false, true] {
         let (dir, new) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-        open(dir.path()).commit(&commit(1, 3)).unwrap();
-        open(new.path()).commit(&commit(1, 5)).unwrap();
+        open(dir.path()).commit(commit(1, 3)).unwrap();
+        open(new.path()).commit(commit(1, 5)).unwrap();
         fs::rename(new.path().join("db"), dir.path().join("db.rebuilt")).unwrap();
         if old_is_aside {
             fs::rename(dir.path().join("db"), dir.path().join("db.replaced-1")).unwrap();
@@ -283,13 +283,13 @@ fn the_next_opening_finishes_a_replacement() {
 fn after_a_failed_commit_it_takes_and_answers_nothing() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 3)).unwrap();
+    table.commit(commit(1, 3)).unwrap();
     fs::remove_dir_all(dir.path().join("db")).unwrap();
     assert!(table.flush().is_err(), "no place for the files");
-    let first = table.commit(&commit(4, 4)).unwrap_err();
+    let first = table.commit(commit(4, 4)).unwrap_err();
     assert!(matches!(first, TableError::Storage { .. } | TableError::Damaged { .. }), "{first}");
     let poisoned = |error| matches!(error, TableError::Poisoned { .. });
-    assert!(poisoned(table.commit(&commit(4, 4)).unwrap_err()));
+    assert!(poisoned(table.commit(commit(4, 4)).unwrap_err()));
     assert!(poisoned(table.cursors().unwrap_err()));
     assert!(poisoned(table.load_many(&[&key(1)]).unwrap_err()));
     assert!(poisoned(table.flush().unwrap_err()));
@@ -305,7 +305,7 @@ fn whenever_the_process_is_killed_keys_and_positions_agree() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
     for position in 1..=12 {
-        table.commit(&commit(position * 10 - 9, position * 10)).unwrap();
+        table.commit(commit(position * 10 - 9, position * 10)).unwrap();
         if position % 5 == 0 {
             table.flush().unwrap();
         }
@@ -318,10 +318,10 @@ fn whenever_the_process_is_killed_keys_and_positions_agree() {
 fn wherever_a_power_failure_tears_the_log_keys_and_positions_agree() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 20)).unwrap();
+    table.commit(commit(1, 20)).unwrap();
     table.flush().unwrap();
     for position in 21..=40 {
-        table.commit(&commit(position, position)).unwrap();
+        table.commit(commit(position, position)).unwrap();
     }
     let log = files(dir.path(), ".log").pop().unwrap();
     let (name, length) = (log.file_name().unwrap(), fs::metadata(&log).unwrap().len());
@@ -342,7 +342,7 @@ fn wherever_a_power_failure_tears_the_log_keys_and_positions_agree() {
 fn misses_are_answered_by_filters() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 1_000)).unwrap();
+    table.commit(commit(1, 1_000)).unwrap();
     table.flush().unwrap();
     let before = table.stats().filtered;
     assert_eq!(load(&table, 2_001..=3_000), vec![None; 1_000]);
@@ -360,7 +360,7 @@ fn stats_tell_keys_and_bytes() {
     let table = open(dir.path());
     let fresh = table.stats();
     assert_eq!(fresh.keys, 0);
-    table.commit(&commit(1, 1_000)).unwrap();
+    table.commit(commit(1, 1_000)).unwrap();
     table.flush().unwrap();
     let filled = table.stats();
     assert!((900..=1_100).contains(&filled.keys), "{filled:?}");
@@ -387,10 +387,10 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
     // The n-th key's source time is 10 n, its expiry 10 n + 1000.
-    table.commit(&commit(1, 100)).unwrap();
+    table.commit(commit(1, 100)).unwrap();
     let first = table.collect_expired().unwrap();
     assert_eq!((first.watermark_ns, first.rewritten), (1_000, true), "it never was before");
-    table.commit(&commit(101, 200)).unwrap();
+    table.commit(commit(101, 200)).unwrap();
     let before: Vec<_> = (1..=200).map(|n| seen(&table, n)).collect();
     assert_eq!(before.iter().position(|seen| *seen), Some(100), "keys 1 to 100 are dead");
     assert_eq!(keys_on_disk(dir.path()), 200);
@@ -413,7 +413,7 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
 fn a_table_filled_with_what_is_long_dead_is_freed_of_it_by_its_first_collection() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 1_000)).unwrap();
+    table.commit(commit(1, 1_000)).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     assert_eq!(keys_on_disk(dir.path()), 100, "the window has a hundred keys");
 }
@@ -422,11 +422,11 @@ fn a_table_filled_with_what_is_long_dead_is_freed_of_it_by_its_first_collection(
 fn a_key_accepted_anew_hides_its_dead_record_for_good() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 100)).unwrap();
+    table.commit(commit(1, 100)).unwrap();
     table.collect_expired().unwrap();
     let anew = KeyRecord { ledger_sequence: 200, ..record(200) };
     let changes = vec![(key(1), Some(anew.clone()))];
-    table.commit(&Commit { changes, cursors: cursors(200) }).unwrap();
+    table.commit(Commit { changes, cursors: cursors(200) }).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     assert_eq!(load(&table, [1, 2]), [Some(anew), None]);
     assert!(seen(&table, 1));
@@ -436,13 +436,13 @@ fn a_key_accepted_anew_hides_its_dead_record_for_good() {
 fn what_the_flushed_position_does_not_cover_is_never_dropped() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 10)).unwrap();
+    table.commit(commit(1, 10)).unwrap();
     table.collect_expired().unwrap();
     // Key 3 expires exactly at the position's source time, key 4 one nanosecond later.
     let mut next = commit(200, 200);
     next.changes.push((key(3), Some(KeyRecord { expires_ns: 2_000, ..record(3) })));
     next.changes.push((key(4), Some(KeyRecord { expires_ns: 2_001, ..record(4) })));
-    table.commit(&next).unwrap();
+    table.commit(next).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     let left: Vec<_> = load(&table, [3, 4, 200]).iter().map(Option::is_some).collect();
     assert_eq!(left, [false, true, true]);
@@ -452,11 +452,11 @@ fn what_the_flushed_position_does_not_cover_is_never_dropped() {
 fn a_crash_after_a_collection_replays_into_the_same_verdicts() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 100)).unwrap();
+    table.commit(commit(1, 100)).unwrap();
     table.collect_expired().unwrap();
-    table.commit(&commit(101, 200)).unwrap();
+    table.commit(commit(101, 200)).unwrap();
     let collected = table.collect_expired().unwrap();
-    table.commit(&commit(201, 220)).unwrap();
+    table.commit(commit(201, 220)).unwrap();
     let crashed = copy(dir.path());
     for log in files(crashed.path(), ".log") {
         fs::File::create(log).unwrap(); // The power failed: all that was not flushed is gone.
@@ -471,7 +471,7 @@ fn a_crash_after_a_collection_replays_into_the_same_verdicts() {
 fn the_watermark_is_on_disk_before_anything_may_be_dropped() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 100)).unwrap();
+    table.commit(commit(1, 100)).unwrap();
     let collected = table.collect_expired().unwrap();
     let crashed = copy(dir.path());
     for log in files(crashed.path(), ".log") {
@@ -484,11 +484,11 @@ fn the_watermark_is_on_disk_before_anything_may_be_dropped() {
 #[test]
 fn garbage_outlives_a_collection_and_is_told() {
     let dir = TempDir::new().unwrap();
-    open(dir.path()).commit(&commit(1, 10)).unwrap();
+    open(dir.path()).commit(commit(1, 10)).unwrap();
     put_raw(dir.path(), "keys", &key(2).to_stored(), Some(b"garbage"));
     let table = open(dir.path());
     table.collect_expired().unwrap();
-    table.commit(&commit(300, 300)).unwrap();
+    table.commit(commit(300, 300)).unwrap();
     assert!(table.collect_expired().unwrap().rewritten);
     assert!(matches!(table.load_many(&[&key(2)]), Err(TableError::Damaged { .. })));
     assert_eq!(load(&table, [1, 300]), [None, Some(record(300))]);
@@ -498,7 +498,7 @@ fn garbage_outlives_a_collection_and_is_told() {
 fn an_interrupted_table_closes_and_opens_again() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 10)).unwrap();
+    table.commit(commit(1, 10)).unwrap();
     table.flush().unwrap();
     table.interrupt();
     drop(table);
@@ -511,7 +511,7 @@ fn an_interrupted_table_closes_and_opens_again() {
 fn the_instance_has_one_id_for_as_long_as_its_file_lives() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 3)).unwrap();
+    table.commit(commit(1, 3)).unwrap();
     let id = instance_id(dir.path()).unwrap();
     assert_eq!(id.get_version_num(), 7);
     assert_eq!(instance_id(dir.path()).unwrap(), id);

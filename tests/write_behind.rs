@@ -58,8 +58,8 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Commit(commit) => {
-                    table.commit(commit).unwrap();
-                    twin.commit(commit).unwrap();
+                    table.commit(commit.clone()).unwrap();
+                    twin.commit(commit.clone()).unwrap();
                 }
                 Step::WriteOut => table.write_out().unwrap(),
                 Step::Flush => table.table().flush().unwrap(),
@@ -79,14 +79,14 @@ proptest! {
 fn a_crash_takes_back_what_was_not_written_out_keys_and_positions_together() {
     let dir = TempDir::new().unwrap();
     let table = gathering(dir.path());
-    table.commit(&commit(1, 50)).unwrap();
+    table.commit(commit(1, 50)).unwrap();
     table.write_out().unwrap();
-    table.commit(&commit(51, 99)).unwrap();
+    table.commit(commit(51, 99)).unwrap();
     assert_eq!(assert_agrees(&table, 120), 99);
     drop(table);
     let table = gathering(dir.path());
     assert_eq!(assert_agrees(&table, 120), 50);
-    table.commit(&commit(51, 99)).unwrap();
+    table.commit(commit(51, 99)).unwrap();
     table.flush().unwrap();
     drop(table);
     assert_eq!(assert_agrees(&open(dir.path()), 120), 99);
@@ -96,9 +96,9 @@ fn a_crash_takes_back_what_was_not_written_out_keys_and_positions_together() {
 fn positions_that_no_key_moved_are_written_out_too() {
     let dir = TempDir::new().unwrap();
     let table = gathering(dir.path());
-    table.commit(&commit(1, 2)).unwrap();
+    table.commit(commit(1, 2)).unwrap();
     table.write_out().unwrap();
-    table.commit(&Commit { changes: Vec::new(), cursors: cursors(7) }).unwrap();
+    table.commit(Commit { changes: Vec::new(), cursors: cursors(7) }).unwrap();
     table.write_out().unwrap();
     drop(table);
     assert_eq!(open(dir.path()).cursors().unwrap(), cursors(7));
@@ -133,7 +133,7 @@ fn no_key_is_missed_while_it_is_written_out() {
             })
         });
         for first in (1..4_000).step_by(4) {
-            table.commit(&commit(first, first + 3)).unwrap();
+            table.commit(commit(first, first + 3)).unwrap();
         }
         done.store(true, Relaxed);
         writers.into_iter().for_each(|writer| writer.join().unwrap());
@@ -153,7 +153,7 @@ fn a_writer_is_woken_for_many_keys_for_few_in_between_and_at_the_end() {
             }
         });
         for (first, last) in [(1, MANY), (MANY + 1, MANY + 3), (MANY + 4, MANY + 9_000)] {
-            table.commit(&commit(first, last)).unwrap();
+            table.commit(commit(first, last)).unwrap();
             while table.table().cursors().unwrap() != cursors(last) {
                 thread::yield_now();
             }
@@ -169,7 +169,7 @@ fn commits_wait_for_a_writer_that_is_far_behind() {
     let table = gathering(dir.path());
     for part in 0..2 {
         assert_eq!(table.table().cursors().unwrap().ledger.sequence, 0);
-        table.commit(&commit(part * MANY + 1, (part + 1) * MANY)).unwrap();
+        table.commit(commit(part * MANY + 1, (part + 1) * MANY)).unwrap();
     }
     assert_eq!(table.table().cursors().unwrap(), cursors(2 * MANY), "nobody else wrote it");
     assert_eq!(load(&table, [1, 2 * MANY]), [Some(record(1)), Some(record(2 * MANY))]);
@@ -179,15 +179,15 @@ fn commits_wait_for_a_writer_that_is_far_behind() {
 fn after_a_failed_write_it_takes_and_answers_nothing() {
     let dir = TempDir::new().unwrap();
     let table = gathering(dir.path());
-    table.commit(&commit(1, 3)).unwrap();
+    table.commit(commit(1, 3)).unwrap();
     table.write_out().unwrap();
-    table.commit(&commit(4, 6)).unwrap();
+    table.commit(commit(4, 6)).unwrap();
     fs::remove_dir_all(dir.path().join("db")).unwrap();
     assert!(table.table().flush().is_err(), "no place for the files");
     let first = table.write_out().unwrap_err();
     assert!(matches!(first, TableError::Storage { .. } | TableError::Damaged { .. }), "{first}");
     let poisoned = |error| matches!(error, TableError::Poisoned { .. });
-    assert!(poisoned(table.commit(&commit(7, 7)).unwrap_err()));
+    assert!(poisoned(table.commit(commit(7, 7)).unwrap_err()));
     assert!(poisoned(table.cursors().unwrap_err()));
     for n in [1, 5, 9] {
         assert!(poisoned(table.load_many(&[&key(n)]).unwrap_err()), "key {n}");

@@ -88,7 +88,7 @@ impl KeyTable for Buckets {
         Ok(records)
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), TableError> {
+    fn commit(&self, commit: Commit) -> Result<(), TableError> {
         let mut batch = WriteBatch::default();
         let mut bytes = Vec::new();
         for (key, record) in &commit.changes {

@@ -83,7 +83,7 @@ fn without_load(table: &impl Measured, dir: &Path, load: &Load, rounds: u64) {
     let next = rounds * 1_000;
     println!("windows without a key | GB left | s");
     for eighth in 0..=10 {
-        table.commit(&load.pause(next + eighth * load.keys() / 8)).unwrap();
+        table.commit(load.pause(next + eighth * load.keys() / 8)).unwrap();
         let started = Instant::now();
         table.collect().unwrap();
         println!(

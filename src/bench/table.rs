@@ -184,7 +184,7 @@ pub fn at_rest(
             break started.elapsed().as_secs_f64();
         }
         now += load.keys() / COLLECTIONS_A_WINDOW;
-        table.commit(&load.pause(now - 1))?;
+        table.commit(load.pause(now - 1))?;
     };
     let oldest = now.saturating_sub(load.keys());
     let keys_live = written.saturating_sub(oldest);
@@ -270,7 +270,7 @@ fn stretch(
     for round in rounds.clone() {
         ensure!(!stop.is_cancelled(), "interrupted");
         let commit = load.round(round);
-        times.time(|| one(table, &commit))?;
+        times.time(|| one(table, commit))?;
         shared.rounds.store(round + 1, Relaxed);
         done(round + 1);
     }
@@ -292,7 +292,7 @@ fn stretch(
 }
 
 /// A thousand keys that are not there are looked up, and written; both as the worker does it.
-fn one(table: &impl Measured, commit: &Commit) -> anyhow::Result<()> {
+fn one(table: &impl Measured, commit: Commit) -> anyhow::Result<()> {
     let keys: Vec<_> = commit.changes.iter().map(|(key, _)| key).collect();
     let found = table.load_many(&keys)?;
     ensure!(found.iter().all(Option::is_none), "a key was found that was never written");

@@ -7,6 +7,8 @@
 //! one kind its task panics. So after a break the next messages are read one by one and whole, until past
 //! the place; only our own reading of the bytes says what is malformed, never the break itself.
 
+use std::sync::Arc;
+
 use async_nats::{Message, Subject};
 
 use super::place::{Place, matches};
@@ -27,15 +29,14 @@ const BATCH_ACTIONS_MAX: usize = 1024;
 /// And so many bytes of them.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// How a committed action is acknowledged.
+/// How a committed action of a work queue is acknowledged. With a limits stream the gate's own cursor is all that
+/// counts.
 #[derive(Clone, Debug)]
 pub enum Ack {
-    /// A limits stream: the gate's own cursor is all that counts.
-    None,
-    /// A work queue: acknowledge the delivery.
+    /// Acknowledge the delivery.
     Reply(Subject),
-    /// A work queue's message that was read raw, and has no delivery: delete it, if the stream has not
-    /// been made anew and this is still what stands there.
+    /// It was read raw, and has no delivery: delete it, if the stream has not been made anew and this is still
+    /// what stands there.
     Delete {
         /// When the stream stored it.
         time_ns: TimeNs,
@@ -48,11 +49,11 @@ pub struct Delivery {
     /// The message.
     pub raw: RawAction,
     /// What to do once it is committed.
-    pub ack: Ack,
+    pub ack: Option<Ack>,
 }
 
 /// Some actions, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     /// At least one.
     pub deliveries: Vec<Delivery>,
@@ -61,9 +62,17 @@ pub struct Batch {
     /// Sequences before them that the stream no longer holds.
     pub missed: u64,
     payload_bytes: usize,
+    /// The stream's name, in an allocation of the batch's own: one for all would have its uses counted by this task
+    /// and by the loop at once, for each message.
+    stream: Arc<str>,
 }
 
 impl Batch {
+    fn of(stream: &str) -> Self {
+        let (deliveries, stream) = (Vec::new(), stream.into());
+        Self { deliveries, pending: 0, missed: 0, payload_bytes: 0, stream }
+    }
+
     fn bytes(&self) -> usize {
         self.payload_bytes
     }
@@ -129,7 +138,7 @@ impl Feed {
             }
         }
         loop {
-            let mut batch = Batch::default();
+            let mut batch = Batch::of(&self.input.stream);
             match self.pull().await?.next().await? {
                 Brought::Delivery(first, place) => self.take(first, place, &mut batch).await?,
                 Brought::Idle { up_to } => {
@@ -178,7 +187,7 @@ impl Feed {
         // Only now is it certain that they are of the stream that was recovered.
         self.still_the_same().await?;
         // Whether more is behind them is not known; it may well be.
-        let mut batch = Batch { pending: 1, ..Batch::default() };
+        let mut batch = Batch { pending: 1, ..Batch::of(&self.input.stream) };
         for message in found {
             self.nothing_held(message.sequence - 1).await?;
             batch.missed += self.missed(message.sequence).await?;
@@ -198,7 +207,7 @@ impl Feed {
         let subject_exact = !subject.contains(char::REPLACEMENT_CHARACTER);
         Delivery {
             raw: RawAction { source, subject, subject_exact, headers, payload },
-            ack: if self.work_queue { Ack::Delete { time_ns } } else { Ack::None },
+            ack: self.work_queue.then_some(Ack::Delete { time_ns }),
         }
     }
 
@@ -236,7 +245,8 @@ impl Feed {
         batch.pending = place.pending;
         batch.missed += self.missed(place.sequence).await?;
         self.due.take(place.sequence);
-        batch.push(self.delivery(message, place).await?);
+        let delivery = self.delivery(message, place, &batch.stream).await?;
+        batch.push(delivery);
         Ok(())
     }
 
@@ -268,18 +278,20 @@ impl Feed {
 
     /// Where an odd header block can't be read whole, it is not passed over: the message may be gone, which
     /// the next reading counts, or a stream's new leader may not have it yet.
-    async fn delivery(&self, message: Message, place: Place) -> Result<Delivery, Broken> {
+    async fn delivery(
+        &self,
+        message: Message,
+        place: Place,
+        stream: &Arc<str>,
+    ) -> Result<Delivery, Broken> {
         let Place { sequence, time_ns, .. } = place;
-        let ack = match (&message.reply, self.work_queue) {
-            (Some(reply), true) => Ack::Reply(reply.clone()),
-            _ => Ack::None,
-        };
+        let ack = message.reply.clone().filter(|_| self.work_queue).map(Ack::Reply);
         let Some(headers) = raw::plain_headers(&message) else {
             let whole = raw::get(&self.connection, &self.input.stream, sequence).await?;
             let unread = || broken("hole", format!("message {sequence} came and can't be read"));
             return Ok(Delivery { ack, ..self.raw_delivery(whole.ok_or_else(unread)?) });
         };
-        let source = Source { stream: self.input.stream.clone(), sequence, time_ns };
+        let source = Source { stream: stream.clone(), sequence, time_ns };
         let raw = RawAction {
             source,
             // As in a raw reading, so that both give the same verdict.
@@ -317,7 +329,6 @@ pub async fn acknowledge(
     ack: Ack,
 ) -> Result<(), ApiError> {
     match ack {
-        Ack::None => Ok(()),
         Ack::Delete { time_ns } => match raw::get(connection, stream, sequence).await? {
             Some(message) if message.time_ns == time_ns => {
                 raw::delete(connection, stream, sequence).await

@@ -8,10 +8,12 @@ use async_nats::{HeaderMap, HeaderName, HeaderValue, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
 use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::StringDeserializer;
 
 use super::api::{ApiError, ServerError};
 use super::connect::Connection;
-use crate::gate::engine::session::{Append, FLOW_ASKED, Reply, ReplyKind};
+use crate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
 use crate::gate::entry::Message;
 
 /// A single append goes to the stream's own subject; any subject of the ledger would do.
@@ -57,8 +59,7 @@ impl LedgerSession {
             self.reply = (batch, reply_of(&self.inbox, batch));
         }
         let Self { connection, name, reply: (_, reply), .. } = self;
-        let (number, op) = (number.to_string(), (op as u8).to_string());
-        let reply = [reply, number.as_str(), ".", &op, ".$FI"].concat();
+        let reply = [reply, number.to_string().as_str(), op_of(op)].concat();
         let client = &connection.client;
         let sent = match message {
             Some(message) => {
@@ -105,6 +106,16 @@ fn reply_of(inbox: &str, batch: u64) -> String {
     format!("{inbox}.{batch:016x}.{FLOW_ASKED}.fail.")
 }
 
+/// The end of the reply subject.
+fn op_of(op: Op) -> &'static str {
+    match op {
+        Op::Start => ".0.$FI",
+        Op::Append => ".1.$FI",
+        Op::Commit => ".2.$FI",
+        Op::End => ".3.$FI",
+    }
+}
+
 /// The batch in `<inbox>.<batch>.<flow>.<mode>.<number>.<op>.$FI`.
 fn batch_of(subject: &str) -> Option<u64> {
     let batch = subject.rsplit('.').nth(5)?;
@@ -144,17 +155,23 @@ fn header_map(headers: Vec<(Cow<'static, str>, String)>, expected: u64) -> Heade
         if value.bytes().fold(false, |ends, byte| ends | matches!(byte, b'\r' | b'\n')) {
             continue;
         }
+        // Every other way in looks at each character again, for the same.
+        let Ok(value) = HeaderValue::deserialize(text(value)) else { continue };
         match name {
             // Each of the gate's own comes once.
             Cow::Borrowed(own) => map.insert(HeaderName::from_static(own), value),
             Cow::Owned(publishers) => {
-                if let Ok(name) = publishers.parse::<HeaderName>() {
+                if let Ok(name) = HeaderName::try_from(publishers) {
                     map.append(name, value);
                 }
             }
         }
     }
     map
+}
+
+fn text(value: String) -> StringDeserializer<serde::de::value::Error> {
+    value.into_deserializer()
 }
 
 #[derive(Deserialize)]

@@ -46,15 +46,15 @@ impl KeyTable for MemoryTable {
         Ok(keys.iter().map(|key| state.keys.get(*key).cloned()).collect())
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), TableError> {
+    fn commit(&self, commit: Commit) -> Result<(), TableError> {
         let mut state = self.state();
-        for (key, record) in commit.changes.iter().cloned() {
+        for (key, record) in commit.changes {
             match record {
                 Some(record) => state.keys.insert(key, record),
                 None => state.keys.remove(&key),
             };
         }
-        state.cursors = commit.cursors.clone();
+        state.cursors = commit.cursors;
         Ok(())
     }
 

@@ -54,7 +54,7 @@ pub trait KeyTable: Send + Sync + 'static {
     ///
     /// Survives the end of the process once it returns; of a [`WriteBehind`], once [`WriteBehind::write_out`] has
     /// returned. A power failure may take the last commits back, whole ones and from the end only.
-    fn commit(&self, commit: &Commit) -> Result<(), TableError>;
+    fn commit(&self, commit: Commit) -> Result<(), TableError>;
 
     /// Sizes, for people and metrics. Never fails; what can't be had is 0.
     fn stats(&self) -> TableStats;

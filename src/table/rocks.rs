@@ -280,12 +280,11 @@ impl RocksTable {
         let keys = family(&self.db, self.path(), KEYS)?;
         let (changed, records): (Vec<_>, Vec<_>) = changes.unzip();
         let stored = Stored::of(changed.into_iter());
-        let mut changes: Vec<_> = stored.keys().zip(records).collect();
-        // In order, neighbours find their places in the write buffer sooner. Changes of one key keep theirs.
-        changes.sort_by_key(|(key, _)| *key);
+        // In order, neighbours find their places in the write buffer sooner.
+        let changes = stored.sorted_with(records);
         let mut batch = WriteBatch::with_capacity_bytes(changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
-        for (key, record) in changes {
+        for (_, key, record) in changes {
             let Some(record) = record else {
                 batch.delete_cf(keys, key);
                 continue;
@@ -324,6 +323,26 @@ impl Stored {
         let places = starts.zip(&self.ends);
         places.map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
     }
+
+    /// In the order of their bytes, each behind its first 16 and with what belongs to it. Those of one key keep their
+    /// order.
+    fn sorted_with<T>(&self, all: impl IntoIterator<Item = T>) -> Vec<(u128, &[u8], T)> {
+        let with = |(key, one)| (start_of(key), key, one);
+        let mut sorted: Vec<_> = self.keys().zip(all).map(with).collect();
+        // The first bytes tell nearly all keys apart, and are at hand.
+        sorted.sort_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.cmp(other.1)));
+        sorted
+    }
+}
+
+/// Its first 16 bytes, zeros where it has fewer: no greater than that of any key after it.
+fn start_of(key: &[u8]) -> u128 {
+    let mut start = [0; 16];
+    match key.first_chunk() {
+        Some(first) => start = *first,
+        None => start.iter_mut().zip(key).for_each(|(to, from)| *to = *from),
+    }
+    u128::from_be_bytes(start)
 }
 
 impl fmt::Debug for RocksTable {
@@ -362,14 +381,13 @@ impl KeyTable for RocksTable {
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         self.usable()?;
         let stored = Stored::of(keys.iter().copied());
-        let mut sorted: Vec<_> = stored.keys().enumerate().collect();
-        sorted.sort_unstable_by_key(|(_, key)| *key);
-        let asked = sorted.iter().map(|(_, key)| key);
+        let sorted = stored.sorted_with(0..keys.len());
+        let asked = sorted.iter().map(|(_, key, _)| key);
         let family = family(&self.db, self.path(), KEYS)?;
         let answers = self.db.batched_multi_get_cf(family, asked, true);
 
         let mut records = vec![None; keys.len()];
-        for ((place, _), answer) in sorted.into_iter().zip(answers) {
+        for ((.., place), answer) in sorted.into_iter().zip(answers) {
             let Some(bytes) = answer.map_err(|source| self.failed("a look-up", source))? else {
                 continue;
             };
@@ -383,7 +401,7 @@ impl KeyTable for RocksTable {
         Ok(records)
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), TableError> {
+    fn commit(&self, commit: Commit) -> Result<(), TableError> {
         let changes = commit.changes.iter().map(|(key, record)| (key, record));
         self.commit_all(changes, &commit.cursors)
     }

@@ -48,6 +48,8 @@ pub struct WriteBehind {
 #[derive(Debug, Default)]
 struct Gathered {
     changes: Changes,
+    /// Empty, and as large as it was once: to grow one again costs as much as to fill it.
+    spare: Changes,
     /// Older than `changes`; until they are in RocksDB.
     on_the_way: Arc<Changes>,
     /// Of the last commit, unless RocksDB has them.
@@ -124,13 +126,17 @@ impl WriteBehind {
         let (changes, cursors) = {
             let mut gathered = self.gathered();
             let Some(cursors) = gathered.cursors.clone() else { return Ok(()) };
-            gathered.on_the_way = Arc::new(std::mem::take(&mut gathered.changes));
+            let spare = std::mem::take(&mut gathered.spare);
+            gathered.on_the_way = Arc::new(std::mem::replace(&mut gathered.changes, spare));
             (gathered.on_the_way.clone(), cursors)
         };
         // If it fails nothing is answered any more: what is on its way stays there.
         self.table.commit_all(changes.iter(), &cursors)?;
+        self.gathered().on_the_way = Arc::default();
+        let mut spare = Arc::into_inner(changes).unwrap_or_default();
+        spare.clear();
         let mut gathered = self.gathered();
-        gathered.on_the_way = Arc::default();
+        gathered.spare = spare;
         if gathered.changes.is_empty() && gathered.cursors.as_ref() == Some(&cursors) {
             gathered.cursors = None;
         }
@@ -176,12 +182,12 @@ impl KeyTable for WriteBehind {
         Ok(records)
     }
 
-    fn commit(&self, commit: &Commit) -> Result<(), TableError> {
+    fn commit(&self, commit: Commit) -> Result<(), TableError> {
         self.table.usable()?;
         let too_many = {
             let mut gathered = self.gathered();
-            gathered.changes.extend(commit.changes.iter().cloned());
-            let first = gathered.cursors.replace(commit.cursors.clone()).is_none();
+            gathered.changes.extend(commit.changes);
+            let first = gathered.cursors.replace(commit.cursors).is_none();
             if first || gathered.is_due() {
                 self.due.notify_all();
             }

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::kill::{self, Step};
 use crate::gate::action::RawAction;
-use crate::nats::feed::{Ack, Feed};
+use crate::nats::feed::{Ack, Batch, Delivery, Feed};
 use crate::nats::pull::Broken;
 
 /// Batches that wait to be judged.
@@ -13,8 +13,10 @@ const BATCHES_AT_HAND: usize = 4;
 
 /// Actions, or reports, in order.
 pub struct Decoded<T> {
-    /// With what acknowledges each.
-    pub all: Vec<(T, Ack)>,
+    /// At least one.
+    pub all: Vec<T>,
+    /// What acknowledges them, by stream sequence, where they want it.
+    pub acks: Vec<(u64, Ack)>,
     /// How many messages the stream holds behind them.
     pub pending: u64,
     /// Sequences before them that the stream no longer holds.
@@ -50,12 +52,15 @@ impl<T: Send + 'static> Input<T> {
                     Ok(batch) => batch,
                     Err(broken) => return (broken, feed.drain_highest(highest)),
                 };
-                let mut all = Vec::with_capacity(batch.deliveries.len());
-                for delivery in batch.deliveries {
-                    highest = highest.max(delivery.raw.source.sequence);
-                    all.push((decode(delivery.raw), delivery.ack));
+                let (all, acks) = (Vec::with_capacity(batch.deliveries.len()), Vec::new());
+                let Batch { deliveries, pending, missed, .. } = batch;
+                let mut decoded = Decoded { all, acks, pending, missed };
+                for Delivery { raw, ack } in deliveries {
+                    let sequence = raw.source.sequence;
+                    highest = highest.max(sequence);
+                    decoded.acks.extend(ack.map(|ack| (sequence, ack)));
+                    decoded.all.push(decode(raw));
                 }
-                let decoded = Decoded { all, pending: batch.pending, missed: batch.missed };
                 if sender.send(decoded).await.is_err() {
                     return (ended(), highest);
                 }

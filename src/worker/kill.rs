@@ -88,7 +88,6 @@ names! {
         StartFeed,
         // Beside the loop.
         ReadFeed,
-        WriteTable,
         WriteOut,
         Acknowledge,
         FetchOriginal,
@@ -96,7 +95,6 @@ names! {
         Renew,
         // The way out.
         EndInput,
-        EndCommitter,
         CommitLastPosition,
         GiveBackLease,
         FlushTable,

@@ -3,14 +3,13 @@
 //! In reading order: [`run`] (from start to stop), [`recover`] (the engine's recovery, carried out),
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
-//! [`committer`] (the table's thread), [`answering`], [`lookup`] and [`waiting`] (answers beside the loop),
+//! [`writing`] (out what the table has gathered), [`answering`], [`lookup`] and [`waiting`] (answers beside the loop),
 //! [`holding`] (the lease), [`housekeeping`] (expired keys), [`backup`] (copies of the table), [`control`] (what
 //! commands ask of a running worker), [`kill`] (where tests end it). Without the loop: [`rebuild`], [`identity`]
 //! (whether a table at rest fits the ledger).
 
 mod answering;
 mod backup;
-mod committer;
 pub mod control;
 mod holding;
 mod housekeeping;

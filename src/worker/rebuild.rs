@@ -197,7 +197,7 @@ fn keep_proof(table: &RocksTable, recovered: &Recovered) -> Result<(), TableErro
     if cursors.filling.is_none() || recovered.cursors.filling.is_some() {
         return Ok(());
     }
-    table.commit(&Commit { changes: Vec::new(), cursors: Cursors { filling: None, ..cursors } })
+    table.commit(Commit { changes: Vec::new(), cursors: Cursors { filling: None, ..cursors } })
 }
 
 /// Tries until it is done, as long as `got_to` moves or the server has not been silent for long.

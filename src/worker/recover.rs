@@ -85,7 +85,7 @@ impl Recovering<'_> {
                 Step::Commit { commit, foreign, decided } => {
                     self.watch.foreign(&foreign);
                     unsettled.read(&decided);
-                    tokio::task::block_in_place(|| self.table.commit(&commit))?;
+                    tokio::task::block_in_place(|| self.table.commit(commit))?;
                     Answer::Committed
                 }
                 Step::Done(recovered) => {

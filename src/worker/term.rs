@@ -244,9 +244,9 @@ impl Worker {
         let faster = || Trouble::Wait("another writer was faster".to_owned());
         let commit = beginning.stored_at(sequence).ok_or_else(faster)?;
         let around = kill::around(Step::CommitLeading);
-        tokio::task::block_in_place(|| self.table.commit(&commit))?;
+        recovered.cursors = commit.cursors.clone();
+        tokio::task::block_in_place(|| self.table.commit(commit))?;
         around.done();
-        recovered.cursors = commit.cursors;
         let input = recovered.cursors.position(&self.config.input.stream);
         tracing::info!(
             ledger_sequence = sequence,

@@ -203,12 +203,12 @@ fn a_flush_that_fails_behind_the_last_commit() {
             last += 1;
             let wide = ActionKey::new(&["x".repeat(50_000)], &format!("key-{last}"));
             let changes = vec![(wide, Some(record(last)))];
-            table.commit(&Commit { changes, cursors: cursors(last) }).unwrap();
+            table.commit(Commit { changes, cursors: cursors(last) }).unwrap();
             table.write_out().unwrap();
         }
         let found = wait_for("the failure to be found", || table.check().err());
         assert!(found.to_string().contains("No space left on device"), "{found}");
-        let first = table.commit(&commit(last + 1, last + 1)).unwrap_err();
+        let first = table.commit(commit(last + 1, last + 1)).unwrap_err();
         assert!(matches!(first, TableError::Poisoned { .. }), "{first}");
         drop(table);
         disk.remount("size=200m");

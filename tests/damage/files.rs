@@ -29,7 +29,7 @@ fn template() -> &'static Path {
         for file in 0..=FILES {
             for chunk in (0..KEYS_A_FILE).step_by(100) {
                 let first = file * KEYS_A_FILE + chunk + 1;
-                table.commit(&commit(first, first + 99)).unwrap();
+                table.commit(commit(first, first + 99)).unwrap();
             }
             if file < FILES {
                 table.flush().unwrap();
@@ -293,13 +293,13 @@ fn what_is_of_another_or_newer_is_left_alone() {
 fn a_first_log_of_two_that_is_damaged() {
     let dir = TempDir::new().unwrap();
     let table = open(dir.path());
-    table.commit(&commit(1, 10)).unwrap();
+    table.commit(commit(1, 10)).unwrap();
     table.interrupt();
     let wide = |n: u64| ActionKey::new(&["x".repeat(50_000)], &format!("key-{n}"));
     let last = 1_000;
     for n in 11..=last {
         table
-            .commit(&Commit { changes: vec![(wide(n), Some(record(n)))], cursors: cursors(n) })
+            .commit(Commit { changes: vec![(wide(n), Some(record(n)))], cursors: cursors(n) })
             .unwrap();
     }
     let killed = copy(dir.path());

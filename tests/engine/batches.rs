@@ -12,7 +12,7 @@ fn large_payloads_do_not_wait_for_an_acknowledgement_that_nobody_owes() {
     let payload = Bytes::from(vec![b'x'; 1 << 20]);
     for sequence in 1..=100 {
         let action = world.action(sequence, &format!("k{sequence}"), &payload);
-        world.tell(Event::Actions(vec![(action, None)]));
+        world.tell(Event::Actions(vec![(Box::new(action), None)]));
     }
     let unsettled = 100 - world.settled.len();
     assert!(unsettled <= 16, "{unsettled} wait");
@@ -25,7 +25,8 @@ fn large_payloads_do_not_wait_for_an_acknowledgement_that_nobody_owes() {
 fn more_large_payloads_at_once_than_may_be_unacknowledged() {
     let mut world = World::new();
     let payload = Bytes::from(vec![b'x'; 1 << 20]);
-    let actions = (1..=60).map(|n| (world.action(n, &format!("k{n}"), &payload), None)).collect();
+    let actions =
+        (1..=60).map(|n| (Box::new(world.action(n, &format!("k{n}"), &payload)), None)).collect();
     world.tell(Event::Actions(actions));
     world.pause();
     assert_eq!(world.settled.len(), 60);

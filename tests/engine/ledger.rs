@@ -17,7 +17,7 @@ fn applied(ledger: &[LedgerMessage], entries: usize) -> MemoryTable {
         let found = table.load_many(&keys.iter().collect::<Vec<_>>()).unwrap();
         let records: Records =
             keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect();
-        table.commit(&follow.apply_all(read, records).commit).unwrap();
+        table.commit(follow.apply_all(read, records).commit).unwrap();
     }
     table
 }

@@ -123,7 +123,7 @@ impl World {
         let actions = (from..).zip(keys).map(|(at, key)| self.action(at, key, &payload));
         let looked = actions.map(|action| {
             let record = self.look_up(action.key.as_ref());
-            (action, record)
+            (Box::new(action), record)
         });
         let event = Event::Actions(looked.collect());
         self.tell(event);
@@ -132,7 +132,7 @@ impl World {
     pub fn report(&mut self, reports: impl IntoIterator<Item = Report>) {
         let looked = reports.into_iter().map(|report| {
             let record = self.look_up(report.key());
-            (report, record)
+            (Box::new(report), record)
         });
         let event = Event::Reports(looked.collect());
         self.tell(event);
@@ -156,7 +156,7 @@ impl World {
         match command {
             Command::Append(append) => self.append(append).filter(|_| !self.is_silent),
             Command::Commit(commit) => {
-                self.table.commit(&commit).unwrap();
+                self.table.commit(commit).unwrap();
                 Some(Event::Committed)
             }
             Command::Settle(settled) => {
@@ -247,8 +247,9 @@ fn begin_term(rules: &Arc<Rules>, table: &MemoryTable, ledger: &mut Vec<LedgerMe
     let beginning = Beginning::new("oncegate", &leader, &recovered);
     store(ledger, &beginning.message);
     let commit: Commit = beginning.stored_at(1).unwrap();
-    table.commit(&commit).unwrap();
-    commit.cursors
+    let cursors = commit.cursors.clone();
+    table.commit(commit).unwrap();
+    cursors
 }
 
 fn store(ledger: &mut Vec<LedgerMessage>, message: &Message) {

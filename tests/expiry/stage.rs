@@ -132,8 +132,8 @@ impl Stage {
     fn commit(&self, table: &RocksTable, puts: HashMap<ActionKey, KeyRecord>) {
         let changes = puts.into_iter().map(|(key, record)| (key, Some(record))).collect();
         let commit = Commit { changes, cursors: self.cursors.clone() };
-        table.commit(&commit).unwrap();
-        self.twin.commit(&commit).unwrap();
+        table.commit(commit.clone()).unwrap();
+        self.twin.commit(commit).unwrap();
     }
 
     /// The process ends at once, a collection under way or not. `log_kept`: how much of a hundred of the
@@ -164,7 +164,7 @@ impl Stage {
                 Some((key, Some(record)))
             });
             let changes = changes.collect();
-            table.commit(&Commit { changes, cursors: cursors.clone() }).unwrap();
+            table.commit(Commit { changes, cursors: cursors.clone() }).unwrap();
         }
         assert_eq!(cursors, self.cursors, "recovered to where the ledger ends");
         self.table = Some(table);

@@ -69,7 +69,7 @@ fn a_newer_entry_that_the_table_has_applied() {
         cursors.ledger.sequence = sequence;
         cursors.ledger.fingerprint = entry::fingerprint("oncegate.leading", &Headers::default());
         cursors.ledger.anchor = Some((sequence, time.as_nanosecond().try_into().unwrap()));
-        table.commit(&Commit { changes: Vec::new(), cursors }).unwrap();
+        table.commit(Commit { changes: Vec::new(), cursors }).unwrap();
     }
     refuses(&mut world);
 }

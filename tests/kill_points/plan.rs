@@ -32,7 +32,6 @@ fn of_step(step: Step) -> Result<Stage, &'static str> {
         | Step::ReadFeed
         | Step::Pause
         | Step::Tick
-        | Step::WriteTable
         | Step::WriteOut
         | Step::FetchAnchor => Stage::Settling,
         Step::OpenSession
@@ -41,8 +40,7 @@ fn of_step(step: Step) -> Result<Stage, &'static str> {
         | Step::ConnectFeed
         | Step::StartFeed
         | Step::FeedEnded
-        | Step::EndInput
-        | Step::EndCommitter => Stage::FeedBreaking,
+        | Step::EndInput => Stage::FeedBreaking,
         Step::AskLedgerState
         | Step::AskLedgerEntry
         | Step::AskInputState

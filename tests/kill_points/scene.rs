@@ -290,7 +290,7 @@ impl Scene {
     fn leave_a_tail(&mut self) {
         self.judge_all();
         self.publish_results();
-        self.die_before(Step::WriteTable);
+        self.die_before(Step::Commit);
         let stray = Outgoing::new("oncegate.accepted.actions.pay", &[], b"{}");
         for ack in self.world.client.publish_all(&vec![stray; 1_100]) {
             self.world.foreign(ack.sequence);

@@ -204,5 +204,5 @@ fn point_to(world: &World, key: &str, ledger_sequence: u64) {
     record.ledger_sequence = ledger_sequence;
     let cursors = table.cursors().unwrap();
     let changes = vec![(key, Some(record))];
-    table.commit(&oncegate::gate::engine::Commit { changes, cursors }).unwrap();
+    table.commit(oncegate::gate::engine::Commit { changes, cursors }).unwrap();
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::{
-    Arrived, Cause, Command, Decided, Engine, Held, InFlight, InputKind, Looked, Outcome, Overlaid,
-    Setting, answering, fold,
+    Arrived, Cause, Closed, Command, Decided, Engine, Held, InFlight, InputKind, Looked, Outcome,
+    Overlaid, Setting, answering, fold,
 };
 use crate::gate::action::Action;
 use crate::gate::cursor::CLOCK_STEP_NS;
@@ -155,18 +155,17 @@ impl Engine {
     }
 
     fn enqueue_action(&mut self, message: Message, entry: Entry, decided: Decided) {
-        let mut closed = self.stretches.take(InputKind::Actions);
-        closed.push(decided);
+        let closed = Closed { before: self.stretches.take(InputKind::Actions), own: Some(decided) };
         self.enqueue(message, entry, None, closed);
     }
 
-    /// Puts an entry in line, and what it changes into the overlay. `closed`: the positions that it makes final.
+    /// Puts an entry in line, and what it changes into the overlay.
     pub(super) fn enqueue(
         &mut self,
         message: Message,
         entry: Entry,
         before: Option<&KeyRecord>,
-        closed: Vec<Decided>,
+        closed: Closed,
     ) {
         let ledger_sequence = self.head.ledger.sequence + 1;
         let fingerprint = message.fingerprint();
@@ -177,7 +176,7 @@ impl Engine {
         }
         let bytes = message.bytes();
         self.inflight_bytes += bytes;
-        let in_flight = Box::new(InFlight { fingerprint, entry, bytes, change, decided: closed });
+        let in_flight = Box::new(InFlight { fingerprint, entry, bytes, change, closed });
         self.unsent.push_back((message, in_flight));
     }
 
@@ -187,7 +186,7 @@ impl Engine {
             let end = self.stretches.end(input).filter(|(_, length)| *length > most);
             if let Some((up_to, duplicates)) = end {
                 let message = entry::judged(&self.setting.name, &up_to, duplicates);
-                let closed = self.stretches.take(input);
+                let closed = Closed { before: self.stretches.take(input), own: None };
                 self.enqueue(message, Entry::Judged { up_to, duplicates }, None, closed);
             }
         }

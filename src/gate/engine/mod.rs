@@ -91,14 +91,14 @@ pub struct Settled {
     pub ledger_sequence: u64,
 }
 
-/// What happened.
+/// What happened. Actions and reports in boxes, from their decoding to the end: each is handed on several times.
 #[derive(Debug)]
 pub enum Event {
     /// Actions in input order, each with what the table holds of its key *now*: no commit may come
     /// between the look-up and this event.
-    Actions(Vec<(Action, Option<KeyRecord>)>),
+    Actions(Vec<(Box<Action>, Option<KeyRecord>)>),
     /// The same of reports.
-    Reports(Vec<(Report, Option<KeyRecord>)>),
+    Reports(Vec<(Box<Report>, Option<KeyRecord>)>),
     /// The inputs have nothing at hand.
     Pause,
     /// The ledger answered an append.
@@ -170,15 +170,22 @@ struct InFlight {
     entry: Entry,
     bytes: usize,
     change: Option<Change>,
-    /// The positions that it makes final: duplicates before it, and its own.
-    decided: Vec<Decided>,
+    closed: Closed,
+}
+
+/// The positions that an entry makes final.
+#[derive(Debug)]
+struct Closed {
+    /// Duplicates before it.
+    before: Vec<Decided>,
+    own: Option<Decided>,
 }
 
 /// From one of the inputs.
 #[derive(Debug)]
 enum Arrived {
-    Action(Action),
-    Report(Report),
+    Action(Box<Action>),
+    Report(Box<Report>),
 }
 
 /// With what the table held of its key.
@@ -316,9 +323,9 @@ impl Engine {
         let unsent = self.unsent.into_iter().map(|(_, entry)| entry);
         let entries = self.stored.into_iter().chain(self.sent).chain(unsent);
         let in_line = entries.map(|in_flight| {
-            let InFlight { entry, decided, .. } = *in_flight;
+            let InFlight { entry, closed, .. } = *in_flight;
             let own = Outcome::of(&entry).and_then(|_| entry.position().cloned());
-            (own, decided)
+            (own, closed.before.into_iter().chain(closed.own).collect())
         });
         let without_entry = (None, self.stretches.into_decided().collect());
         let from = cursors.ledger.sequence.saturating_add(1);
@@ -346,6 +353,8 @@ impl Engine {
         let most = if pause { 0 } else { most };
         self.close_stretches(most);
         let bytes_max = self.setting.bounds.unacknowledged_bytes_max;
+        let credit = usize::try_from(self.session.credit()).unwrap_or(usize::MAX);
+        self.commands.reserve(self.unsent.len().min(credit));
         while self.session.has_credit() && self.sent_bytes < bytes_max {
             let Some((message, next)) = self.unsent.pop_front() else {
                 break;
@@ -390,7 +399,10 @@ impl Engine {
         }
         let mut cursors = self.committed.clone();
         let mut commit = Commit::default();
-        let (mut settled, mut keys) = (Settled::default(), Vec::new());
+        let entries = self.stored.len();
+        let (mut settled, mut keys) = (Settled::default(), Vec::with_capacity(entries));
+        settled.decided.reserve(entries);
+        commit.changes.reserve(entries);
         for mut entry in self.stored.drain(..) {
             self.inflight_bytes -= entry.bytes;
             let sequence = cursors.ledger.sequence + 1;
@@ -402,7 +414,8 @@ impl Engine {
                 }
                 commit.changes.push((key, record));
             }
-            settled.decided.append(&mut entry.decided);
+            settled.decided.append(&mut entry.closed.before);
+            settled.decided.extend(entry.closed.own);
         }
         settled.ledger_sequence = cursors.ledger.sequence;
         self.committing = Some(Committing { keys, settled, cursors: cursors.clone() });

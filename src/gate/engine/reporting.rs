@@ -2,7 +2,7 @@
 
 use super::answering;
 use super::judging::Next;
-use super::{Command, Decided, Engine, Held, InputKind, Outcome};
+use super::{Closed, Command, Decided, Engine, Held, InputKind, Outcome};
 use crate::gate::digest::Digest;
 use crate::gate::entry::reported::{self, Reported};
 use crate::gate::receipt::{Receipt, Shown};
@@ -119,8 +119,7 @@ impl Engine {
         // It names the position in the actions too.
         let mut closed = self.stretches.take(InputKind::Actions);
         closed.append(&mut self.stretches.take(InputKind::Reports));
-        closed.extend(decided);
-        self.enqueue(message, entry, before, closed);
+        self.enqueue(message, entry, before, Closed { before: closed, own: decided });
     }
 }
 

@@ -112,16 +112,20 @@ impl Session {
 
     /// Whether a message may be sent now.
     pub fn has_credit(&self) -> bool {
-        match self.batch {
-            Batch::None => true,
-            Batch::Open { sent, stored, flow } => {
-                let credit = flow.map_or(self.credit_before_first_answer, |flow| {
-                    flow.saturating_mul(WINDOWS_OUTSTANDING)
-                });
-                sent - stored < credit
-            }
-            Batch::Ending { .. } => false,
-        }
+        self.credit() > 0
+    }
+
+    /// So many messages may be sent now.
+    pub fn credit(&self) -> u64 {
+        let (waiting, flow) = match self.batch {
+            Batch::None => (0, None),
+            Batch::Open { sent, stored, flow } => (sent - stored, flow),
+            Batch::Ending { .. } => return 0,
+        };
+        let granted = flow.map_or(self.credit_before_first_answer, |flow| {
+            flow.saturating_mul(WINDOWS_OUTSTANDING)
+        });
+        granted.saturating_sub(waiting)
     }
 
     /// The final answer is due.

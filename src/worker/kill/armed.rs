@@ -175,7 +175,6 @@ impl From<&Happened> for Step {
         match happened {
             Happened::Reply(Some(reply)) => (&reply.kind).into(),
             Happened::Reply(None) => Self::RepliesEnded,
-            Happened::Committed(_) => Self::Committed,
             Happened::Original(_) => Self::Original,
             Happened::Anchor(_) => Self::Anchor,
             Happened::Actions(Some(_)) => Self::Actions,

@@ -11,22 +11,35 @@ use crate::gate::source::Source;
 use crate::http::Status;
 use crate::nats::connect::Connection;
 use crate::nats::{raw, setup};
+use crate::table::KeyTable as _;
 use crate::worker::kill::{self, Step};
 use crate::worker::{Trouble, Worker, clock};
 
 impl Pump<'_> {
     pub(super) async fn on(&mut self, event: Event) -> Result<(), Halt> {
+        let mut committed = self.tell(event).await?;
+        while committed {
+            let around = kill::around(Step::Committed);
+            committed = self.tell(Event::Committed).await?;
+            around.done();
+        }
+        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
+        Ok(())
+    }
+
+    /// Whether the table took a commit by it.
+    async fn tell(&mut self, event: Event) -> Result<bool, Halt> {
         if !self.engine.awaits_ledger() {
             self.last_progress = clock::monotonic();
         }
         let commands = self.engine.on(event);
+        let commits = commands.iter().any(|command| matches!(command, Command::Commit(_)));
         // Only a connection that takes no more bytes lets an append wait.
         let carried_out = tokio::time::timeout(LEDGER_DEADLINE, self.carry_out_all(commands)).await;
         carried_out
             .map_err(|_| Halt::Recover("ledger_session", "it is stuck".to_owned()))
             .flatten()?;
-        self.worker.metrics.set_inflight(self.engine.in_flight() as u64);
-        Ok(())
+        Ok(commits)
     }
 
     async fn carry_out_all(&mut self, commands: Vec<Command>) -> Result<(), Halt> {
@@ -45,7 +58,11 @@ impl Pump<'_> {
                 let sent = self.session.send(append).await;
                 sent.map_err(|error| Halt::Recover("ledger_session", error.to_string()))?;
             }
-            Command::Commit(commit) => self.committer.commit(commit),
+            Command::Commit(commit) => {
+                // Gathers it, and waits for the disk only where the writing beside is far behind.
+                let committed = tokio::task::block_in_place(|| self.worker.table.commit(commit));
+                committed.map_err(|error| Halt::Stop(error.into()))?;
+            }
             Command::Settle(settled) => self.settle(settled),
             Command::Redelivered(input, sequence) => {
                 self.worker.metrics.redeliveries(1);

@@ -29,7 +29,6 @@ pub(super) struct Inlet<T> {
     acks: BTreeMap<u64, Ack>,
     /// Under way; over before another feed begins, which may find a stream that was made anew.
     acknowledging: JoinSet<()>,
-    work_queue: bool,
     /// Messages behind the last that came, as far as the server said.
     pub(super) pending: u64,
     /// Sequences that the stream dropped before the one named, and how many; counted when that is settled.
@@ -74,7 +73,6 @@ impl<T: Send + 'static> Inlet<T> {
             input: Some(input),
             acks: BTreeMap::new(),
             acknowledging: JoinSet::new(),
-            work_queue: info.is_work_queue(),
             pending: 0,
             missed: BTreeMap::new(),
         })
@@ -90,19 +88,13 @@ impl<T: Send + 'static> Inlet<T> {
 
     /// Takes a batch in. `sequence`: of one of it.
     pub(super) fn take(&mut self, decoded: Decoded<T>, sequence: impl Fn(&T) -> u64) -> Vec<T> {
-        let Decoded { all, pending, missed } = decoded;
-        if let Some((first, _)) = all.first().filter(|_| missed > 0) {
+        let Decoded { all, acks, pending, missed } = decoded;
+        if let Some(first) = all.first().filter(|_| missed > 0) {
             *self.missed.entry(sequence(first)).or_default() += missed;
         }
         self.pending = pending;
-        let mut taken = Vec::with_capacity(all.len());
-        for (one, ack) in all {
-            if self.work_queue {
-                self.acks.insert(sequence(&one), ack);
-            }
-            taken.push(one);
-        }
-        taken
+        self.acks.extend(acks);
+        all
     }
 
     /// Nothing waits to be judged.

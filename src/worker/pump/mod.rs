@@ -19,9 +19,8 @@ use crate::gate::report::Report;
 use crate::http::Status;
 use crate::nats::connect::Connection;
 use crate::nats::ledger::{LedgerReplies, LedgerSession};
-use crate::table::{KeyTable, TableError};
+use crate::table::KeyTable;
 use crate::worker::answering::Answering;
-use crate::worker::committer::Committer;
 use crate::worker::input::Decoded;
 use crate::worker::kill::{self, Place, Step};
 use crate::worker::term::Memory;
@@ -64,11 +63,10 @@ pub enum End {
 /// What the loop waits for.
 pub(in crate::worker) enum Happened {
     Reply(Option<Reply>),
-    Committed(Option<Result<(), TableError>>),
     Original(OriginalRead),
     Anchor(Anchor),
-    Actions(Option<Decoded<Action>>),
-    Reports(Option<Decoded<Report>>),
+    Actions(Option<Decoded<Box<Action>>>),
+    Reports(Option<Decoded<Box<Report>>>),
     Pause,
     Tick,
     LeaseLost,
@@ -88,11 +86,9 @@ pub struct Pump<'a> {
     engine: Engine,
     session: LedgerSession,
     replies: LedgerReplies,
-    committer: Committer,
-    committed: mpsc::UnboundedReceiver<Result<(), TableError>>,
     answering: &'a Answering,
-    actions: Inlet<Action>,
-    reports: Inlet<Report>,
+    actions: Inlet<Box<Action>>,
+    reports: Inlet<Box<Report>>,
     originals: (mpsc::Sender<OriginalRead>, mpsc::Receiver<OriginalRead>),
     anchors: (mpsc::Sender<Anchor>, mpsc::Receiver<Anchor>),
     anchored: u64,
@@ -175,7 +171,6 @@ impl<'a> Pump<'a> {
             biased;
             () = lost.cancelled() => Happened::LeaseLost,
             () = self.worker.stop.cancelled(), if !draining => Happened::Stop,
-            done = self.committed.recv() => Happened::Committed(done),
             reply = self.replies.next() => Happened::Reply(reply),
             Some(original) = self.originals.1.recv() => Happened::Original(original),
             Some(anchor) = self.anchors.1.recv() => Happened::Anchor(anchor),
@@ -193,11 +188,6 @@ impl<'a> Pump<'a> {
                 self.worker.health.set(Status::Draining);
                 self.draining_since = Some(clock::monotonic());
                 self.on(Event::Pause).await?;
-            }
-            Happened::Committed(Some(Ok(()))) => self.on(Event::Committed).await?,
-            Happened::Committed(Some(Err(error))) => return Err(Halt::Stop(error.into())),
-            Happened::Committed(None) => {
-                return Err(Halt::Stop(anyhow::anyhow!("the table's thread has ended")));
             }
             Happened::Reply(Some(reply)) => {
                 self.last_progress = clock::monotonic();
@@ -254,7 +244,7 @@ impl<'a> Pump<'a> {
         self.on(Event::Pause).await
     }
 
-    async fn on_actions(&mut self, decoded: Decoded<Action>) -> Result<(), Halt> {
+    async fn on_actions(&mut self, decoded: Decoded<Box<Action>>) -> Result<(), Halt> {
         let actions = self.actions.take(decoded, |action| action.raw.source.sequence);
         self.worker.metrics.set_input_lag(self.actions.pending);
         self.on(Event::Clock(clock::wall_ns())).await?;
@@ -264,11 +254,11 @@ impl<'a> Pump<'a> {
         self.pause_if_idle().await
     }
 
-    async fn on_reports(&mut self, decoded: Decoded<Report>) -> Result<(), Halt> {
+    async fn on_reports(&mut self, decoded: Decoded<Box<Report>>) -> Result<(), Halt> {
         let reports = self.reports.take(decoded, |report| report.raw.source.sequence);
         self.on(Event::Clock(clock::wall_ns())).await?;
         // As for actions.
-        let looked = self.look_up(reports, Report::key)?;
+        let looked = self.look_up(reports, |report| report.key())?;
         self.on(Event::Reports(looked)).await?;
         self.pause_if_idle().await
     }
@@ -342,14 +332,11 @@ impl<'a> Pump<'a> {
         let cursors = self.engine.committed().clone();
         let settled = self.engine.is_settled();
         let worker = self.worker;
-        let around = kill::around(Step::EndCommitter);
-        drop(self.committer);
-        around.done();
         memory.unsettled = self.engine.into_unsettled();
         if settled && matches!(end, End::Stopped) {
             let commit = Commit { changes: Vec::new(), cursors };
             let around = kill::around(Step::CommitLastPosition);
-            if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(&commit)) {
+            if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(commit)) {
                 tracing::warn!(%error, "the last position was not written");
             }
             around.done();

@@ -16,7 +16,6 @@ use crate::gate::report;
 use crate::nats::connect::Connection;
 use crate::nats::ledger;
 use crate::worker::answering::Answering;
-use crate::worker::committer::Committer;
 use crate::worker::kill::{self, Step};
 use crate::worker::term::{FeedMemory, Memory};
 use crate::worker::{Trouble, Worker, clock};
@@ -34,12 +33,10 @@ impl<'a> Pump<'a> {
         let (session, replies) =
             ledger::session(connection, &worker.config.name).await.map_err(|e| broken(&e))?;
         around.done();
-        let stop = |error: std::io::Error| Trouble::Stop(error.into());
-        let (committer, committed) = Committer::start(worker.table.clone()).map_err(stop)?;
         let feed = |kind| feed_of(worker, &recovered, kind, memory);
         let (rules, reply) = (worker.rules.clone(), reply_filter(worker));
         let decode = move |raw: RawAction| {
-            let mut action = action::decode(raw, &rules);
+            let mut action = Box::new(action::decode(raw, &rules));
             reply(&mut action.reply_to);
             action
         };
@@ -48,7 +45,7 @@ impl<'a> Pump<'a> {
             Inlet::open(worker, connection, (input, InputKind::Actions), known, decode).await?;
         let (name, reply) = (worker.config.name.clone(), reply_filter(worker));
         let decode = move |raw: RawAction| {
-            let mut report = report::decode(raw, &name);
+            let mut report = Box::new(report::decode(raw, &name));
             reply(&mut report.reply_to);
             report
         };
@@ -79,8 +76,6 @@ impl<'a> Pump<'a> {
             connection: connection.clone(),
             session,
             replies,
-            committer,
-            committed,
             originals: mpsc::channel(1),
             anchors: mpsc::channel(1),
             anchored: 0,

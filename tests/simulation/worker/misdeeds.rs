@@ -69,7 +69,12 @@ impl Misdeeds {
         self.looked_up.remove(&action.raw.source.sequence)
     }
 
-    pub fn on_actions(&mut self, core: &Core, io: &mut Io, looked: &[(Action, Option<KeyRecord>)]) {
+    pub fn on_actions(
+        &mut self,
+        core: &Core,
+        io: &mut Io,
+        looked: &[(Box<Action>, Option<KeyRecord>)],
+    ) {
         for (action, record) in looked {
             let source = &action.raw.source;
             if let (Some(Wrong::DuplicateMovesExpiry), Some(key)) = (core.wrong, &action.key) {
@@ -182,7 +187,7 @@ impl Misdeeds {
             if let Some(Some(mut record)) = core.table.load_many(&[&key]).unwrap().pop() {
                 record.expires_ns = record.expires_ns.max(source.time_ns + core.setup.window_ns);
                 let cursors = core.table.cursors().unwrap();
-                core.table.commit(&Commit { changes: vec![(key, Some(record))], cursors }).unwrap();
+                core.table.commit(Commit { changes: vec![(key, Some(record))], cursors }).unwrap();
             }
         }
     }
@@ -197,7 +202,7 @@ impl Plain {
 }
 
 /// What is wrong with how reports are looked at.
-pub fn on_reports(core: &Core, io: &mut Io, looked: &mut [(Report, Option<KeyRecord>)]) {
+pub fn on_reports(core: &Core, io: &mut Io, looked: &mut [(Box<Report>, Option<KeyRecord>)]) {
     for (report, record) in looked {
         let (Ok(Told::Result { .. }), Some(record)) = (&report.told, record) else { continue };
         if core.is(Wrong::SecondResultStands) {
@@ -218,5 +223,5 @@ fn mark(core: &Core, entry: &Entry, sequence: u64) {
     fold::advance(&mut cursors, sequence, 0, entry);
     let change = fold::change(&cursors, entry, None);
     let changes = change.into_iter().collect();
-    core.table.commit(&Commit { changes, cursors: before }).unwrap();
+    core.table.commit(Commit { changes, cursors: before }).unwrap();
 }

@@ -178,9 +178,9 @@ impl Core {
         let keeps = |(_, record): &Change| record.is_some();
         if self.is(Wrong::KeepReleasedKey) {
             let changes = commit.changes.iter().filter(|change| keeps(change)).cloned().collect();
-            self.table.commit(&Commit { changes, cursors: commit.cursors.clone() }).unwrap();
+            self.table.commit(Commit { changes, cursors: commit.cursors.clone() }).unwrap();
         } else {
-            self.table.commit(&commit).unwrap();
+            self.table.commit(commit.clone()).unwrap();
         }
         io.effects.push(Effect::Applied { from, commit });
     }

@@ -298,10 +298,10 @@ impl Pump {
         core: &Core,
         io: &mut Io,
         brought: impl Iterator<Item = RawAction>,
-    ) -> Vec<(Action, Option<KeyRecord>)> {
+    ) -> Vec<(Box<Action>, Option<KeyRecord>)> {
         let mut looked = Vec::new();
         for raw in brought {
-            let action = action::decode(raw, &core.setup.rules);
+            let action = Box::new(action::decode(raw, &core.setup.rules));
             let early = self.misdeeds.looked_up(&action);
             let record = early.unwrap_or_else(|| look_up(core, io, action.key.as_ref()));
             looked.push((action, record));
@@ -315,10 +315,10 @@ impl Pump {
         core: &Core,
         io: &mut Io,
         brought: impl Iterator<Item = RawAction>,
-    ) -> Vec<(Report, Option<KeyRecord>)> {
+    ) -> Vec<(Box<Report>, Option<KeyRecord>)> {
         let mut looked = Vec::new();
         for raw in brought {
-            let report = report::decode(raw, "oncegate");
+            let report = Box::new(report::decode(raw, "oncegate"));
             let record = look_up(core, io, report.key());
             looked.push((report, record));
         }
