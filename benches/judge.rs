@@ -19,7 +19,7 @@ use oncegate::gate::action::{Action, RawAction, decode};
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::lead::{Beginning, Leader};
 use oncegate::gate::engine::recovery::{Recovered, RecoveredInput};
-use oncegate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
+use oncegate::gate::engine::session::{Append, Op, Reply, ReplyKind};
 use oncegate::gate::engine::{Bounds, Command, Engine, Event, Setting};
 use oncegate::gate::entry::Limits;
 use oncegate::gate::headers::Headers;
@@ -94,9 +94,9 @@ impl Gate {
                 let count = Some(std::mem::take(&mut self.in_batch));
                 ReplyKind::End { sequence: self.ledger_sequence, count }
             }
-            Op::Start => ReplyKind::Flow { number: 0, flow: FLOW_ASKED },
-            _ if self.in_batch.is_multiple_of(FLOW_ASKED) => {
-                ReplyKind::Flow { number: self.in_batch, flow: FLOW_ASKED }
+            Op::Start => ReplyKind::Flow { number: 0, flow: append.flow },
+            _ if self.in_batch.is_multiple_of(append.flow) => {
+                ReplyKind::Flow { number: self.in_batch, flow: append.flow }
             }
             _ => return None,
         };

@@ -13,7 +13,7 @@ use serde::de::value::StringDeserializer;
 
 use super::api::{ApiError, ServerError};
 use super::connect::Connection;
-use crate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
+use crate::gate::engine::session::{Append, Op, Reply, ReplyKind};
 use crate::gate::entry::Message;
 
 /// A single append goes to the stream's own subject; any subject of the ledger would do.
@@ -45,7 +45,7 @@ pub async fn session(
     let broken = |error: &dyn std::fmt::Display| SessionBroken(error.to_string());
     let replies =
         connection.client.subscribe(format!("{inbox}.>")).await.map_err(|error| broken(&error))?;
-    let (connection, reply) = (connection.clone(), (0, reply_of(&inbox, 0)));
+    let (connection, reply) = (connection.clone(), (0, String::new()));
     let session = LedgerSession { connection, name: name.into(), inbox, reply };
     Ok((session, LedgerReplies(replies)))
 }
@@ -54,9 +54,9 @@ impl LedgerSession {
     /// Sends one step of a batch. The client may send it later, after a reconnect: the expected
     /// sequence is what makes that harmless.
     pub async fn send(&mut self, append: Append) -> Result<(), SessionBroken> {
-        let Append { batch, number, op, expected, message } = append;
+        let Append { batch, number, flow, op, expected, message } = append;
         if self.reply.0 != batch {
-            self.reply = (batch, reply_of(&self.inbox, batch));
+            self.reply = (batch, reply_of(&self.inbox, batch, flow));
         }
         let Self { connection, name, reply: (_, reply), .. } = self;
         let reply = [reply, number.to_string().as_str(), op_of(op)].concat();
@@ -102,8 +102,8 @@ impl LedgerReplies {
     }
 }
 
-fn reply_of(inbox: &str, batch: u64) -> String {
-    format!("{inbox}.{batch:016x}.{FLOW_ASKED}.fail.")
+fn reply_of(inbox: &str, batch: u64, flow: u64) -> String {
+    format!("{inbox}.{batch:016x}.{flow}.fail.")
 }
 
 /// The end of the reply subject.

@@ -19,7 +19,7 @@ use crate::gate::engine::delivery::{Hole, Numbered};
 /// Messages a pull asks for; two pulls may be outstanding.
 const PULL_MESSAGES: u64 = 2048;
 /// Bytes a pull may bring, at least; never less than two of the server's largest messages.
-const PULL_BYTES: usize = 16 << 20;
+const PULL_BYTES: usize = 8 << 20;
 const PULL_EXPIRES: Duration = Duration::from_secs(60);
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence for so long is a missed heartbeat.

@@ -7,7 +7,7 @@ use oncegate::gate::action::{self, Action, RawAction};
 use oncegate::gate::cursor::Cursors;
 use oncegate::gate::engine::lead::{Beginning, Leader};
 use oncegate::gate::engine::recovery::{LedgerMessage, Recovered, RecoveredInput};
-use oncegate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
+use oncegate::gate::engine::session::{Append, Op, Reply, ReplyKind};
 use oncegate::gate::engine::{Bounds, Command, Commit, Decided, Engine, Event, InputKind, Outcome};
 use oncegate::gate::engine::{Setting, Unsettled};
 use oncegate::gate::entry::{Limits, Message};
@@ -177,7 +177,7 @@ impl World {
     }
 
     fn append(&mut self, append: Append) -> Option<Event> {
-        let Append { batch, op, expected, number, message } = append;
+        let Append { batch, op, expected, number, flow, message } = append;
         if let Some(message) = message {
             assert_eq!(expected, self.ledger.len() as u64, "the fence");
             store(&mut self.ledger, &message);
@@ -189,8 +189,8 @@ impl World {
                 let count = Some(std::mem::take(&mut self.in_batch));
                 ReplyKind::End { sequence: self.ledger.len() as u64, count }
             }
-            _ if self.in_batch.is_multiple_of(FLOW_ASKED) => {
-                ReplyKind::Flow { number: self.in_batch, flow: FLOW_ASKED }
+            _ if self.in_batch.is_multiple_of(flow) => {
+                ReplyKind::Flow { number: self.in_batch, flow }
             }
             _ => return None,
         };

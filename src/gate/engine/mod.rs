@@ -63,7 +63,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             inflight_entries_max: 4096,
-            inflight_bytes_max: 64 << 20,
+            inflight_bytes_max: 24 << 20,
             unacknowledged_bytes_max: 16 << 20,
             duplicates_per_marker_max: 4096,
             credit_before_first_answer: 256,
@@ -249,7 +249,7 @@ impl Engine {
     /// Goes on from `committed`, whose last `leading` entry names today's window and rules.
     pub fn new(setting: Setting, committed: Cursors, clock_ns: TimeNs, batch_prefix: u64) -> Self {
         Self {
-            session: Session::new(batch_prefix, setting.bounds.credit_before_first_answer),
+            session: Session::new(batch_prefix, setting.bounds),
             head: committed.clone(),
             committed,
             setting,

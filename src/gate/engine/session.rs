@@ -4,10 +4,11 @@
 //! how far it is; what lies between is acknowledged only by the batch's end. The next batch begins after
 //! the last one's final answer: with two at once, the second could line up by accident behind an intruder.
 
+use super::Bounds;
 use crate::gate::entry::Message;
 
-/// How many messages between two acknowledgements are asked for; the server answers with its own.
-pub const FLOW_ASKED: u64 = 500;
+/// How many messages between two acknowledgements are asked for, at most; the server answers with its own.
+const FLOW_ASKED_MAX: u64 = 500;
 /// Windows in flight, so that the server never waits for us.
 const WINDOWS_OUTSTANDING: u64 = 3;
 /// The server's code for an expected sequence that is not the last one.
@@ -33,6 +34,8 @@ pub struct Append {
     pub batch: u64,
     /// Position in the batch, from 1.
     pub number: u64,
+    /// The acknowledgements that the batch asks for: one every so many messages.
+    pub flow: u64,
     /// What it does.
     pub op: Op,
     /// `Nats-Expected-Last-Sequence`.
@@ -101,13 +104,15 @@ enum Batch {
 pub struct Session {
     id: u64,
     batch: Batch,
-    credit_before_first_answer: u64,
+    /// Of the batch.
+    flow_asked: u64,
+    bounds: Bounds,
 }
 
 impl Session {
     /// `first_id` keeps the batches of one recovery apart from those of the one before.
-    pub fn new(first_id: u64, credit_before_first_answer: u64) -> Self {
-        Self { id: first_id, batch: Batch::None, credit_before_first_answer }
+    pub fn new(first_id: u64, bounds: Bounds) -> Self {
+        Self { id: first_id, batch: Batch::None, flow_asked: FLOW_ASKED_MAX, bounds }
     }
 
     /// Whether a message may be sent now.
@@ -122,7 +127,7 @@ impl Session {
             Batch::Open { sent, stored, flow } => (sent - stored, flow),
             Batch::Ending { .. } => return 0,
         };
-        let granted = flow.map_or(self.credit_before_first_answer, |flow| {
+        let granted = flow.map_or(self.bounds.credit_before_first_answer, |flow| {
             flow.saturating_mul(WINDOWS_OUTSTANDING)
         });
         granted.saturating_sub(waiting)
@@ -139,6 +144,7 @@ impl Session {
             Batch::Open { sent, stored, flow } => (sent + 1, stored, flow),
             Batch::None | Batch::Ending { .. } => {
                 self.id += 1;
+                self.flow_asked = self.flow_for(message.bytes());
                 (1, 0, None)
             }
         };
@@ -152,7 +158,15 @@ impl Session {
         } else {
             Batch::Open { sent: number, stored, flow }
         };
-        Append { batch: self.id, number, op, expected, message: Some(message) }
+        let (batch, flow) = (self.id, self.flow_asked);
+        Append { batch, number, flow, op, expected, message: Some(message) }
+    }
+
+    /// Of messages as large as the first: all windows together within the bound on bytes. Where that is reached
+    /// without an acknowledgement being due, only the batch's end brings one, and everything waits for it.
+    fn flow_for(&self, first_bytes: usize) -> u64 {
+        let messages = self.bounds.unacknowledged_bytes_max / first_bytes.max(1);
+        (messages as u64 / WINDOWS_OUTSTANDING).clamp(1, FLOW_ASKED_MAX)
     }
 
     /// Ends an open batch whose last message is sent already.
@@ -161,7 +175,8 @@ impl Session {
             return None;
         };
         self.batch = Batch::Ending { sent, stored };
-        Some(Append { batch: self.id, number: sent + 1, op: Op::End, expected: 0, message: None })
+        let (batch, number, flow) = (self.id, sent + 1, self.flow_asked);
+        Some(Append { batch, number, flow, op: Op::End, expected: 0, message: None })
     }
 
     /// How many more messages are stored; `stored_up_to` is the ledger's last known sequence.

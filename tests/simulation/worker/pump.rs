@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oncegate::gate::action::{self, Action, RawAction};
 use oncegate::gate::digest::Digest;
 use oncegate::gate::engine::recovery::{LedgerMessage, Recovered, RecoveredInput};
-use oncegate::gate::engine::session::{Append, FLOW_ASKED, Op, Reply, ReplyKind};
+use oncegate::gate::engine::session::{Append, Op, Reply, ReplyKind};
 use oncegate::gate::engine::{
     Cause, Command, Commit, Engine, Event, InputKind, Setting, Settled, Unsettled,
 };
@@ -407,7 +407,7 @@ impl Pump {
     }
 
     fn append(&mut self, core: &mut Core, io: &mut Io, append: Append) -> Option<Event> {
-        let Append { batch, number, op, expected, message } = append;
+        let Append { batch, number, flow, op, expected, message } = append;
         let (subject, headers, payload) = match message {
             Some(mut message) => {
                 self.misdeeds.on_append(core, io, &mut message, expected, &mut self.acks);
@@ -420,7 +420,7 @@ impl Pump {
             ReplyTo::Plain { inbox: self.inbox }
         } else {
             let op = op as u8;
-            ReplyTo::Batch { inbox: self.inbox, batch, flow: FLOW_ASKED, number, op }
+            ReplyTo::Batch { inbox: self.inbox, batch, flow, number, op }
         };
         let expected_last_sequence =
             (op != Op::End && !core.is(Wrong::NoExpectedSequence)).then_some(expected);
