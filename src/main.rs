@@ -8,5 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // The allocator would ask for huge pages. To clear one takes as long as some thousand actions, each time that
+    // memory is taken anew; where the system does not know the call, it stays so: docs/performance.md.
+    rustix::thread::disable_transparent_huge_pages(true).ok();
     oncegate::cli::main()
 }

@@ -59,7 +59,7 @@ impl Answering {
             over: over.clone(),
             metrics: metrics.clone(),
         };
-        let task = tokio::spawn(desk.run(to_send));
+        let task = worker.beside.spawn(desk.run(to_send));
         Self { receipts, waiting, warm, over, metrics, task }
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,14 +34,14 @@ pub struct Holding {
 }
 
 /// Renews at a third of `takeover`. With a renewal that fails, or is not answered within the lease's
-/// time, the lease counts as lost.
-pub fn hold(taken: Taken, takeover: Duration) -> Holding {
+/// time, the lease counts as lost. `on`: must not wait for the loop, which may wait for the disk.
+pub fn hold(taken: Taken, takeover: Duration, on: &Handle) -> Holding {
     let (lost, give_back) = (CancellationToken::new(), CancellationToken::new());
     let (wanted, asked) = watch::channel(0);
     let (told, renewed) = watch::channel(0);
     let keeping = keep(taken, takeover, give_back.clone(), asked, told);
     let tell = lost.clone();
-    let task = tokio::spawn(async move {
+    let task = on.spawn(async move {
         match keeping.await {
             Ok(lease) => {
                 release(lease).await;

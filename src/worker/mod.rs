@@ -25,10 +25,12 @@ mod term;
 mod waiting;
 mod writing;
 
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::runtime::{self, Handle};
 use tokio_util::sync::CancellationToken;
 
 use backup::BackupMaker;
@@ -59,6 +61,8 @@ struct Worker {
     health: Health,
     accept_key_rules: bool,
     stop: CancellationToken,
+    /// Where everything runs that the loop does not wait for, and that must not wait for the loop: the lease, answers.
+    beside: Handle,
 }
 
 /// Why something did not work out.
@@ -162,7 +166,10 @@ pub async fn run(
         since: rfc3339(clock::wall_ns()).to_string(),
     };
     let rules = Arc::new(Rules::new(rule_texts(&config))?);
-    let worker = Worker { config, rules, table, holder, metrics, health, accept_key_rules, stop };
+    let beside = Handle::current();
+    let worker =
+        Worker { config, rules, table, holder, metrics, health, accept_key_rules, stop, beside };
+    let worker = Arc::new(worker);
     tracing::info!(name = worker.config.name, instance = worker.holder.instance, "starting");
     let tidying = CancellationToken::new();
     let window = worker.config.retention.window;
@@ -172,7 +179,7 @@ pub async fn run(
     let writing = writing::start(worker.table.clone());
     let socket = control::start(worker.table.path(), backups.clone());
     let scheduled = backups.clone().schedule(worker.config.backup.clone(), tidying.clone());
-    let ended = worker.live().await;
+    let ended = on_the_loop_s_runtime(worker.clone()).await;
     if let Err(error) = &ended {
         worker.health.set(Status::Failed(format!("{error:#}")));
     }
@@ -191,28 +198,48 @@ pub async fn run(
     ended.and_then(|()| Ok(flushed?))
 }
 
+/// The loop, and the tasks and connections that it hands each message on to and gets it from. Where there are no more
+/// than two processors, which the server may want as well, all of them are on one thread: to hand a message on to
+/// another costs more than is gained (docs/performance.md).
+async fn on_the_loop_s_runtime(worker: Arc<Worker>) -> anyhow::Result<()> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = match processors {
+        ..=2 => runtime::Builder::new_current_thread(),
+        _ => runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build()?;
+    let living = tokio::task::spawn_blocking(move || {
+        let ended = runtime.block_on(worker.live());
+        // Not for a name that is being resolved.
+        runtime.shutdown_background();
+        ended
+    });
+    living.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 impl Worker {
     async fn live(&self) -> anyhow::Result<()> {
-        let Some(connection) = self.connect("ledger").await? else {
+        let Some(connection) = self.connect("ledger", &Handle::current()).await? else {
             return Ok(());
         };
         if !self.prepare(&connection).await? {
             return Ok(());
         }
         // A connection of its own: a renewal must not queue behind what is being forwarded.
-        let Some(leasing) = self.connect("lease").await? else { return Ok(()) };
+        let Some(leasing) = self.connect("lease", &self.beside).await? else { return Ok(()) };
         while let Some(taken) = self.stand_by(&connection, &leasing).await? {
             self.lead(&connection, taken).await?;
         }
         Ok(())
     }
 
-    /// `None`: asked to stop before a server answered.
-    async fn connect(&self, role: &str) -> anyhow::Result<Option<Connection>> {
+    /// With its task on `on`. `None`: asked to stop before a server answered.
+    async fn connect(&self, role: &'static str, on: &Handle) -> anyhow::Result<Option<Connection>> {
         let mut waiting = Backoff::default();
         while !self.stop.is_cancelled() {
-            let opened = Connection::open(&self.config.nats, role);
-            match self.or_stop(opened).await {
+            let config = self.config.clone();
+            let opening = on.spawn(async move { Connection::open(&config.nats, role).await });
+            match self.or_stop(opening).await.transpose()? {
                 None => break,
                 Some(Ok(connection)) => return Ok(Some(connection)),
                 Some(Err(failure @ ConnectFailure::Unreachable { .. })) => {

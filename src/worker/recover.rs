@@ -85,7 +85,7 @@ impl Recovering<'_> {
                 Step::Commit { commit, foreign, decided } => {
                     self.watch.foreign(&foreign);
                     unsettled.read(&decided);
-                    tokio::task::block_in_place(|| self.table.commit(commit))?;
+                    self.table.commit(commit)?;
                     Answer::Committed
                 }
                 Step::Done(recovered) => {
@@ -169,7 +169,7 @@ pub(super) fn records(table: &dyn KeyTable, keys: Vec<ActionKey>) -> Result<Reco
         return Ok(Records::new());
     }
     let asked: Vec<_> = keys.iter().collect();
-    let found = tokio::task::block_in_place(|| table.load_many(&asked))?;
+    let found = table.load_many(&asked)?;
     Ok(keys.into_iter().zip(found).filter_map(|(key, found)| Some((key, found?))).collect())
 }
 

@@ -187,7 +187,7 @@ impl Standby<'_> {
             worker.report_foreign(&applied.foreign);
             let sequence = applied.commit.cursors.ledger.sequence;
             let around = kill::around(Step::CommitFollowed);
-            tokio::task::block_in_place(|| worker.table.commit(applied.commit))?;
+            worker.table.commit(applied.commit)?;
             around.done();
             worker.metrics.set_ledger_sequence(sequence);
             if applied.leading.is_some() {

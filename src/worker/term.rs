@@ -57,7 +57,7 @@ impl Worker {
     /// Leads until the lease is lost, or the gate is told to stop. An error is final.
     pub(super) async fn lead(&self, connection: &Connection, taken: Taken) -> anyhow::Result<()> {
         kill::at(Place::LeaseTaken);
-        let holding = holding::hold(taken, self.config.ha.takeover);
+        let holding = holding::hold(taken, self.config.ha.takeover, &self.beside);
         let answering = Answering::start(self);
         let led = self.recover_and_pump(connection, &holding, &answering).await;
         self.metrics.set_leading(false);
@@ -245,7 +245,7 @@ impl Worker {
         let commit = beginning.stored_at(sequence).ok_or_else(faster)?;
         let around = kill::around(Step::CommitLeading);
         recovered.cursors = commit.cursors.clone();
-        tokio::task::block_in_place(|| self.table.commit(commit))?;
+        self.table.commit(commit)?;
         around.done();
         let input = recovered.cursors.position(&self.config.input.stream);
         tracing::info!(

@@ -60,7 +60,7 @@ impl Pump<'_> {
             }
             Command::Commit(commit) => {
                 // Gathers it, and waits for the disk only where the writing beside is far behind.
-                let committed = tokio::task::block_in_place(|| self.worker.table.commit(commit));
+                let committed = self.worker.table.commit(commit);
                 committed.map_err(|error| Halt::Stop(error.into()))?;
             }
             Command::Settle(settled) => self.settle(settled),

@@ -280,7 +280,7 @@ impl<'a> Pump<'a> {
         key: impl Fn(&T) -> Option<&ActionKey>,
     ) -> Result<Vec<(T, Option<KeyRecord>)>, Halt> {
         let keys: Vec<_> = all.iter().filter_map(&key).collect();
-        let found = tokio::task::block_in_place(|| self.worker.table.load_many(&keys));
+        let found = self.worker.table.load_many(&keys);
         let mut found = found.map_err(|error| Halt::Stop(error.into()))?.into_iter();
         let with = |one: T| {
             let record = if key(&one).is_some() { found.next().flatten() } else { None };
@@ -310,7 +310,7 @@ impl<'a> Pump<'a> {
             self.proves_itself();
         }
         // Else a gate that is idle would be called ready, and stop at its next action.
-        let checked = tokio::task::block_in_place(|| self.worker.table.check());
+        let checked = self.worker.table.check();
         checked.map_err(|error| Halt::Stop(error.into()))?;
         self.anchor();
         let stats = self.worker.table.stats();
@@ -336,7 +336,7 @@ impl<'a> Pump<'a> {
         if settled && matches!(end, End::Stopped) {
             let commit = Commit { changes: Vec::new(), cursors };
             let around = kill::around(Step::CommitLastPosition);
-            if let Err(error) = tokio::task::block_in_place(|| worker.table.commit(commit)) {
+            if let Err(error) = worker.table.commit(commit) {
                 tracing::warn!(%error, "the last position was not written");
             }
             around.done();
