@@ -23,7 +23,7 @@ fn rounds(c: &mut Criterion) {
     let table = RocksTable::open(dir.path(), "bench").unwrap();
     let load = Load::new(KEYS);
     for round in 0..ROUNDS_BEFORE {
-        table.commit(&load.round(round)).unwrap();
+        table.commit(load.round(round)).unwrap();
     }
     let mut group = c.benchmark_group("table, rounds of 1,000");
     group.throughput(Throughput::Elements(ROUND));

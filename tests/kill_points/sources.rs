@@ -68,7 +68,7 @@ const COVERED: &[(&str, &str)] = &[
     // Each command is a step.
     ("commands.rs", "self.carry_out_all("),
     ("commands.rs", "self.tell("),
-    ("commands.rs", "self.worker.table"),
+    ("commands.rs", "letcommitted=self.worker."),
     ("commands.rs", "self.session.send("),
     ("commands.rs", "around.done_after("),
     ("commands.rs", "setup::stream_info("),
