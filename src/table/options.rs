@@ -8,7 +8,8 @@ use std::thread::available_parallelism;
 use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle,
-    DBCompressionType, DBRecoveryMode, LogLevel, MemtableFactory, Options, WriteBufferManager,
+    DBCompressionType, DBRecoveryMode, LogLevel, MemtableFactory, Options, UniversalCompactOptions,
+    WriteBufferManager,
 };
 
 use super::expiry::Watermark;
@@ -26,7 +27,12 @@ const MIB: usize = 1024 * KIB;
 /// Small enough for most of it to stay in the processor's cache: more than half of the loop's time in the table is
 /// spent on finding the places of new keys.
 const WRITE_BUFFER_BYTES: usize = 32 * MIB;
-const WRITE_BUFFERS_MAX: i32 = 5;
+/// What they take, the cache lacks: where compactions are behind, filters would be pushed out by keys that wait.
+const WRITE_BUFFERS_MAX: i32 = 3;
+/// Runs are merged when there are so many, and not fewer than so many alike: a key is written again less often. Look-ups
+/// ask more runs, but only their filters.
+const RUNS_MERGED_AT: i32 = 8;
+const RUNS_MERGED_MIN: i32 = 4;
 const BLOCK_BYTES: usize = 8 * KIB;
 const FILTER_BITS_PER_KEY: f64 = 16.0;
 /// Of a write buffer's bytes, for its own filter: about 20 bits a key.
@@ -181,6 +187,10 @@ pub(super) fn keys(watermark: &Watermark, memory: &Memory) -> Result<Options, ro
     options.set_max_write_buffer_number(WRITE_BUFFERS_MAX);
     // A key is written once and read seldom: the least writing wins. Needs twice the disk at its peak.
     options.set_compaction_style(DBCompactionStyle::Universal);
+    options.set_level_zero_file_num_compaction_trigger(RUNS_MERGED_AT);
+    let mut merging = UniversalCompactOptions::default();
+    merging.set_min_merge_width(RUNS_MERGED_MIN);
+    options.set_universal_compaction_options(&merging);
     options.set_target_file_size_base(FILE_BYTES);
     // Digests do not compress, keys do; what will be rewritten soon is not worth it.
     let none = DBCompressionType::None;
