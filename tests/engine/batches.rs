@@ -33,6 +33,22 @@ fn more_large_payloads_at_once_than_may_be_unacknowledged() {
     assert_eq!(world.subjects().len(), 60);
 }
 
+/// A batch asks for acknowledgements once, by what is under way when it begins; it need not end for hours.
+#[test]
+fn a_batch_that_began_with_large_payloads_gives_way_when_small_ones_follow() {
+    let mut world = World::new();
+    let (large, small) = (Bytes::from(vec![b'x'; 1 << 20]), Bytes::from_static(b"x"));
+    for first in (1..=4_001).step_by(8) {
+        let payload = if first == 1 { &large } else { &small };
+        let actions = (first..first + 8).map(|n| world.action(n, &format!("k{n}"), payload));
+        let actions = actions.map(|action| (Box::new(action), None)).collect();
+        world.tell(Event::Actions(actions));
+    }
+    assert_eq!(world.flows, [5, 500]);
+    world.pause();
+    assert_eq!(world.settled.len(), 4_008);
+}
+
 #[test]
 fn duplicates_settle_with_the_entry_or_marker_behind_them() {
     let mut world = World::new();

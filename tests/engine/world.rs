@@ -30,6 +30,8 @@ pub struct World {
     /// Messages stored; the first begins the term.
     pub ledger: Vec<LedgerMessage>,
     in_batch: u64,
+    /// What each batch asked for.
+    pub flows: Vec<u64>,
     pub settled: Vec<Decided>,
     /// What the engine wants to read back; it is told by hand.
     pub reads: Vec<Command>,
@@ -105,6 +107,7 @@ impl World {
             reads: Vec::new(),
             awaits: Vec::new(),
             is_silent: false,
+            flows: Vec::new(),
         }
     }
 
@@ -151,7 +154,7 @@ impl World {
         }
     }
 
-    /// The server's part: an ack every flow window, an answer at the end of a batch, nothing else.
+    /// The server's part: what it grants, an ack every flow window, an answer at the end of a batch, nothing else.
     fn obey(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::Append(append) => self.append(append).filter(|_| !self.is_silent),
@@ -178,6 +181,7 @@ impl World {
 
     fn append(&mut self, append: Append) -> Option<Event> {
         let Append { batch, op, expected, number, flow, message } = append;
+        self.flows.extend((number == 1).then_some(flow));
         if let Some(message) = message {
             assert_eq!(expected, self.ledger.len() as u64, "the fence");
             store(&mut self.ledger, &message);
@@ -189,6 +193,7 @@ impl World {
                 let count = Some(std::mem::take(&mut self.in_batch));
                 ReplyKind::End { sequence: self.ledger.len() as u64, count }
             }
+            Op::Start => ReplyKind::Flow { number: 0, flow },
             _ if self.in_batch.is_multiple_of(flow) => {
                 ReplyKind::Flow { number: self.in_batch, flow }
             }

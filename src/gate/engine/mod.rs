@@ -355,6 +355,7 @@ impl Engine {
         let bytes_max = self.setting.bounds.unacknowledged_bytes_max;
         let credit = usize::try_from(self.session.credit()).unwrap_or(usize::MAX);
         self.commands.reserve(self.unsent.len().min(credit));
+        let mean_bytes = self.inflight_bytes / self.in_flight().max(1);
         while self.session.has_credit() && self.sent_bytes < bytes_max {
             let Some((message, next)) = self.unsent.pop_front() else {
                 break;
@@ -364,8 +365,10 @@ impl Engine {
             self.sent.push_back(next);
             // Acks come by number, not by bytes: where the bytes are used up, only an end brings one.
             let full = self.sent_bytes >= bytes_max;
-            let last = full || (pause && self.unsent.is_empty());
-            self.commands.push(Command::Append(self.session.append(message, expected, last)));
+            let outgrown = self.session.is_outgrown(mean_bytes);
+            let last = full || outgrown || (pause && self.unsent.is_empty());
+            let append = self.session.append(message, expected, (last, mean_bytes));
+            self.commands.push(Command::Append(append));
         }
         if pause && self.unsent.is_empty() {
             self.commands.extend(self.session.end().map(Command::Append));

@@ -11,6 +11,10 @@ use crate::gate::entry::Message;
 const FLOW_ASKED_MAX: u64 = 500;
 /// Windows in flight, so that the server never waits for us.
 const WINDOWS_OUTSTANDING: u64 = 3;
+/// A batch that asks for acknowledgements so many times as often as it need is ended, but not before so many messages:
+/// each end waits for its answer.
+const OUTGROWN_TIMES: u64 = 4;
+const OUTGROWN_MESSAGES_MIN: u64 = 1000;
 /// The server's code for an expected sequence that is not the last one.
 const WRONG_LAST_SEQUENCE: u64 = 10_071;
 
@@ -138,13 +142,18 @@ impl Session {
         matches!(self.batch, Batch::Ending { .. })
     }
 
-    /// The next message; `last` ends the batch with it.
-    pub fn append(&mut self, message: Message, expected: u64, last: bool) -> Append {
+    /// The next message; `last` ends the batch with it. `mean_bytes`: of the messages that are under way.
+    pub fn append(
+        &mut self,
+        message: Message,
+        expected: u64,
+        (last, mean_bytes): (bool, usize),
+    ) -> Append {
         let (number, stored, flow) = match self.batch {
             Batch::Open { sent, stored, flow } => (sent + 1, stored, flow),
             Batch::None | Batch::Ending { .. } => {
                 self.id += 1;
-                self.flow_asked = self.flow_for(message.bytes());
+                self.flow_asked = self.flow_for(mean_bytes);
                 (1, 0, None)
             }
         };
@@ -162,11 +171,18 @@ impl Session {
         Append { batch, number, flow, op, expected, message: Some(message) }
     }
 
-    /// Of messages as large as the first: all windows together within the bound on bytes. Where that is reached
-    /// without an acknowledgement being due, only the batch's end brings one, and everything waits for it.
-    fn flow_for(&self, first_bytes: usize) -> u64 {
-        let messages = self.bounds.unacknowledged_bytes_max / first_bytes.max(1);
+    /// All windows together stay within the bound on bytes. Where that is reached without an acknowledgement being due,
+    /// only the batch's end brings one, and everything waits for it.
+    fn flow_for(&self, mean_bytes: usize) -> u64 {
+        let messages = self.bounds.unacknowledged_bytes_max / mean_bytes.max(1);
         (messages as u64 / WINDOWS_OUTSTANDING).clamp(1, FLOW_ASKED_MAX)
+    }
+
+    /// Messages were larger when the batch began, and now so few are let through at once for no reason.
+    pub fn is_outgrown(&self, mean_bytes: usize) -> bool {
+        let needed = self.flow_asked.saturating_mul(OUTGROWN_TIMES) > self.flow_for(mean_bytes);
+        let is_long = |sent| sent >= OUTGROWN_MESSAGES_MIN;
+        !needed && matches!(self.batch, Batch::Open { sent, .. } if is_long(sent))
     }
 
     /// Ends an open batch whose last message is sent already.
