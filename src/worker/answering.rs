@@ -27,6 +27,8 @@ const BATCHES_WAITING: usize = 4096;
 const RESULTS_AT_ONCE: usize = 24;
 /// Look-ups at once; more are turned away.
 const LOOKUPS_AT_ONCE: usize = 20_000;
+/// As the server lists the connection.
+const LOOKUPS: &str = "look-ups";
 /// What is left to be sent at the end has so long.
 const END_MAX: Duration = Duration::from_secs(2);
 
@@ -41,7 +43,8 @@ pub(super) struct Answering {
     warm: Arc<Notify>,
     over: CancellationToken,
     metrics: Metrics,
-    task: JoinHandle<()>,
+    sending: JoinHandle<()>,
+    serving: JoinHandle<()>,
 }
 
 impl Answering {
@@ -51,16 +54,19 @@ impl Answering {
         let waiting = Arc::new(Waiting::default());
         let (warm, over) = (Arc::new(Notify::new()), CancellationToken::new());
         let metrics = worker.metrics.clone();
-        let desk = Desk {
+        let desk = Arc::new(Desk {
             config: worker.config.clone(),
             table: worker.table.clone(),
             waiting: waiting.clone(),
             warm: warm.clone(),
             over: over.clone(),
             metrics: metrics.clone(),
-        };
-        let task = worker.beside.spawn(desk.run(to_send));
-        Self { receipts, waiting, warm, over, metrics, task }
+        });
+        // Receipts where the loop is, which hands them over: they wait for nothing but the server. A look-up may wait
+        // for the disk.
+        let sending = tokio::spawn(desk.clone().send_receipts(to_send));
+        let serving = worker.beside.spawn(desk.serve_lookups());
+        Self { receipts, waiting, warm, over, metrics, sending, serving }
     }
 
     /// What the table says is what the ledger says.
@@ -93,11 +99,13 @@ impl Answering {
 
     /// Whoever waits is told to ask again.
     pub(super) async fn end(self) {
-        let Self { receipts, over, mut task, .. } = self;
+        let Self { receipts, over, mut sending, mut serving, .. } = self;
         drop(receipts);
         over.cancel();
-        if tokio::time::timeout(END_MAX, &mut task).await.is_err() {
-            task.abort();
+        let both = async { tokio::join!(&mut sending, &mut serving) };
+        if tokio::time::timeout(END_MAX, both).await.is_err() {
+            sending.abort();
+            serving.abort();
         }
     }
 }
@@ -116,21 +124,25 @@ struct Desk {
 }
 
 impl Desk {
-    async fn run(self, mut to_send: mpsc::Receiver<Receipts>) {
-        let Some(connection) = self.connect().await else { return };
-        let sending = self.send_all(&connection, &mut to_send);
-        let serving = self.serve(&connection);
-        tokio::join!(sending, serving);
+    async fn send_receipts(self: Arc<Self>, mut to_send: mpsc::Receiver<Receipts>) {
+        let Some(connection) = self.connect("receipts").await else { return };
+        self.send_all(&connection, &mut to_send).await;
         if let Err(error) = connection.client.flush().await {
-            tracing::debug!(%error, "the last answers may not have been sent");
+            tracing::debug!(%error, "the last receipts may not have been sent");
+        }
+    }
+
+    async fn serve_lookups(self: Arc<Self>) {
+        if let Some(connection) = self.connect(LOOKUPS).await {
+            self.serve(&connection).await;
         }
     }
 
     /// A connection of its own: what breaks it must not break the ledger, nor the feed.
-    async fn connect(&self) -> Option<Connection> {
+    async fn connect(&self, role: &str) -> Option<Connection> {
         let mut waiting = Backoff::default();
         loop {
-            match Connection::open(&self.config.nats, "answers").await {
+            match Connection::open(&self.config.nats, role).await {
                 Ok(connection) => return Some(connection),
                 Err(error) => tracing::debug!(%error, "no connection for answers yet"),
             }
@@ -204,7 +216,7 @@ impl Desk {
                 () = tokio::time::sleep(waiting.next()) => {}
                 () = self.over.cancelled() => return,
             }
-            match self.connect().await {
+            match self.connect(LOOKUPS).await {
                 Some(new) => current = new,
                 None => return,
             }

@@ -61,7 +61,7 @@ struct Worker {
     health: Health,
     accept_key_rules: bool,
     stop: CancellationToken,
-    /// Where everything runs that the loop does not wait for, and that must not wait for the loop: the lease, answers.
+    /// Where everything runs that the loop does not wait for, and that must not wait for the loop: the lease, look-ups.
     beside: Handle,
 }
 

@@ -8,8 +8,8 @@ use crate::support::world::Site;
 
 /// Which of a worker's connections.
 fn which<S: Site>(stage: &mut Stage<S>) -> Which {
-    let roles = ["ledger", "lease", "feed", "reports", "answers"].map(Which::Role);
-    roles.get(stage.dice.roll(6) as usize).copied().unwrap_or(Which::All)
+    let roles = ["ledger", "lease", "feed", "reports", "receipts", "look-ups"].map(Which::Role);
+    roles.get(stage.dice.roll(7) as usize).copied().unwrap_or(Which::All)
 }
 
 /// The connections end, and may be made again at once.
