@@ -173,7 +173,7 @@ fn a_second_opening_is_refused_and_names_the_directory() {
 fn a_record_of_garbage_is_damage_not_absence() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).commit(commit(1, 3)).unwrap();
-    put_raw(dir.path(), "keys", &key(2).to_stored(), Some(b"\x01garbage"));
+    put_raw(dir.path(), "keys", key(2).as_bytes(), Some(b"\x01garbage"));
     let table = open(dir.path());
     let (good, bad) = (key(1), key(2));
     assert!(matches!(table.load_many(&[&good, &bad]), Err(TableError::Damaged { .. })));
@@ -485,7 +485,7 @@ fn the_watermark_is_on_disk_before_anything_may_be_dropped() {
 fn garbage_outlives_a_collection_and_is_told() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).commit(commit(1, 10)).unwrap();
-    put_raw(dir.path(), "keys", &key(2).to_stored(), Some(b"garbage"));
+    put_raw(dir.path(), "keys", key(2).as_bytes(), Some(b"garbage"));
     let table = open(dir.path());
     table.collect_expired().unwrap();
     table.commit(commit(300, 300)).unwrap();

@@ -70,8 +70,8 @@ impl KeyTable for Buckets {
 
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         let mut records = vec![None; keys.len()];
-        let mut asked: Vec<_> = keys.iter().map(|key| key.to_stored()).enumerate().collect();
-        asked.sort_unstable_by(|(_, one), (_, other)| one.cmp(other));
+        let mut asked: Vec<_> = keys.iter().map(|key| key.as_bytes()).enumerate().collect();
+        asked.sort_unstable_by_key(|(_, key)| *key);
         for end_ns in self.ends_ns.read().unwrap().iter() {
             let bucket = self.db.cf_handle(&end_ns.to_string()).unwrap();
             let answers =
@@ -97,7 +97,7 @@ impl KeyTable for Buckets {
             let bucket = self.db.cf_handle(&end_ns.to_string()).unwrap();
             bytes.clear();
             record.encode(&mut bytes);
-            batch.put_cf(&bucket, key.to_stored(), &bytes);
+            batch.put_cf(&bucket, key.as_bytes(), &bytes);
         }
         batch.put_cf(&self.db.cf_handle(META).unwrap(), CURSORS, commit.cursors.encode());
         self.db.write(batch).unwrap();

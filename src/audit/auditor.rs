@@ -458,7 +458,7 @@ impl Auditor {
         key: Option<&ActionKey>,
         differences: Vec<Difference>,
     ) {
-        let (key, input) = (key.map(|key| key.key().to_owned()), input.cloned());
+        let (key, input) = (key.map(|key| key.key().to_string()), input.cloned());
         self.findings.push(Finding { kind, ledger_sequence, input, key, differences });
     }
 }

@@ -163,12 +163,13 @@ impl Wanted<'_> {
     /// Whether the ledger certainly had room for it, as accepted.
     pub fn has_room(&self) -> bool {
         let (key, raw) = (self.action.key.as_ref(), &self.action.raw);
+        let key_text = key.map(|key| key.key());
         let run_id = raw.source.run_id(key).hyphenated().to_string();
         let (digest, source) = (self.action.digest.map(|d| d.to_string()), raw.source.to_string());
         let scope = key.map(|key| key.scope()).filter(|scope| !scope.is_empty());
         let scope = scope.map(|scope| serde_json::json!(scope).to_string());
         let own = [
-            (KEY, key.map(|key| key.key())),
+            (KEY, key_text.as_deref()),
             (SCOPE, scope.as_deref()),
             (RUN_ID, Some(run_id.as_str())),
             (DIGEST, digest.as_deref()),

@@ -206,7 +206,7 @@ impl Rejected {
         };
         let had_header = self.headers.iter().any(|(name, _)| is_key(name));
         let key_in_payload = without.key.as_ref().map(|key| key.key());
-        if key_in_payload.is_some() && key_in_payload == self.headers.one(KEY)
+        if key_in_payload.is_some() && key_in_payload.as_deref() == self.headers.one(KEY)
             || invalid(&without) && self.reason == Reason::InvalidKey && !had_header
         {
             return Err(from_payload());
@@ -219,7 +219,7 @@ impl Rejected {
         if let Some(fault) = fault {
             bail!("it would be rejected again, {}: {}", fault.reason.as_str(), fault.detail);
         }
-        match found.is_some_and(|found| found.key() == key) {
+        match found.is_some_and(|found| *found.key() == *key) {
             true => Ok(headers),
             false => Err(from_payload()),
         }

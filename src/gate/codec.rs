@@ -5,12 +5,12 @@
 #[error("stored bytes are damaged: {0}")]
 pub struct Damaged(pub &'static str);
 
-pub(super) fn put_u64(out: &mut Vec<u8>, mut value: u64) {
+pub(super) fn put_u64(out: &mut impl Extend<u8>, mut value: u64) {
     while value >= 0x80 {
-        out.push((value & 0x7F) as u8 | 0x80);
+        out.extend([(value & 0x7F) as u8 | 0x80]);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.extend([value as u8]);
 }
 
 /// Small for small values of either sign (zigzag).

@@ -1,8 +1,11 @@
 //! An idempotency key in its scope.
 
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 
+use serde::{Serialize, Serializer};
+use smallvec::SmallVec;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
@@ -14,11 +17,24 @@ pub const KEY_BYTES_MAX: usize = 255;
 /// The most parts that `key.scope` may have. With these bounds a bare dead letter fits any ledger.
 pub const SCOPE_PARTS_MAX: usize = 16;
 
-/// Scope parts and key, in an exact encoding: the number of scope parts, each part with its length, the key
-/// with its length. Never joined by a delimiter, never a hash: two different (scope, key) pairs never share
-/// an encoding.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ActionKey(Arc<[u8]>);
+/// Scope parts and key, in an exact encoding, which is also what the table is keyed by: the number of scope parts,
+/// then each part and the key, with its length + 1; or 0 and 16 bytes where it is a UUID as it is usually written
+/// (RFC 9562: lower case, with hyphens). Never joined by a delimiter, never a hash: two different (scope, key) pairs
+/// never share an encoding.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ActionKey(Bytes);
+
+/// A UUID without a scope takes 18, and no memory elsewhere.
+type Bytes = SmallVec<[u8; 24]>;
+
+/// A key or a part of its scope, as it was written.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    #[expect(missing_docs, reason = "they say it")]
+    Text(&'a str),
+    /// Its text.
+    Uuid([u8; Hyphenated::LENGTH]),
+}
 
 /// Why a text can't be a key or a scope part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,13 +78,13 @@ pub fn check(text: &str, max_bytes: usize) -> Result<(), BadKey> {
 impl ActionKey {
     /// Of texts that passed [`check`].
     pub fn new<S: AsRef<str>>(scope: &[S], key: &str) -> Self {
-        let mut bytes = Vec::with_capacity(key.len() + 8);
+        let mut bytes = Bytes::new();
         put_u64(&mut bytes, scope.len() as u64);
         for part in scope {
-            put_text(&mut bytes, part.as_ref());
+            put_part(&mut bytes, part.as_ref());
         }
-        put_text(&mut bytes, key);
-        Self(bytes.into())
+        put_part(&mut bytes, key);
+        Self(bytes)
     }
 
     /// The exact encoding.
@@ -76,98 +92,150 @@ impl ActionKey {
         &self.0
     }
 
-    /// The encoding that the table is keyed by, as exact and shorter: the number of scope parts, then each
-    /// part and the key, with its length + 1; or 0 and 16 bytes where it is a UUID as it is usually written
-    /// (RFC 9562: lower case, with hyphens).
-    pub fn to_stored(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.0.len() + 1);
-        self.put_stored(&mut out);
-        out
-    }
-
-    /// The same behind what is in `out`.
-    pub fn put_stored(&self, out: &mut Vec<u8>) {
-        let Ok((scope, key)) = split(&self.0) else {
-            return;
-        };
-        put_u64(out, scope.len() as u64);
-        for text in scope.into_iter().chain([key]) {
-            match plain_uuid(text) {
-                Some(uuid) => {
-                    out.push(0);
-                    out.extend_from_slice(uuid.as_bytes());
-                }
-                None => {
-                    put_u64(out, text.len() as u64 + 1);
-                    out.extend_from_slice(text.as_bytes());
-                }
+    /// Reads what [`ActionKey::as_bytes`] gave, and nothing else.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Damaged> {
+        let parts = read(bytes)?;
+        for part in &parts {
+            if let Part::Text(text) = part
+                && plain_uuid(text).is_some()
+            {
+                return Err(Damaged("a UUID in full"));
             }
         }
-    }
-
-    /// Reads what [`ActionKey::to_stored`] wrote, and nothing else.
-    pub fn from_stored(bytes: &[u8]) -> Result<Self, Damaged> {
-        let mut reader = Reader(bytes);
-        let parts = reader.u64()?;
-        let mut scope = Vec::new();
-        for _ in 0..parts {
-            scope.push(stored_text(&mut reader)?);
-        }
-        let key = stored_text(&mut reader)?;
-        reader.end()?;
-        Ok(Self::new(&scope, &key))
+        Ok(Self(Bytes::from_slice(bytes)))
     }
 
     /// The key without its scope.
-    pub fn key(&self) -> &str {
+    pub fn key(&self) -> Part<'_> {
         self.parts().1
     }
 
     /// The scope parts, in the order of `key.scope`.
-    pub fn scope(&self) -> Vec<&str> {
+    pub fn scope(&self) -> Vec<Part<'_>> {
         self.parts().0
     }
 
     /// Scope and key.
-    pub fn parts(&self) -> (Vec<&str>, &str) {
-        split(&self.0).unwrap_or_default()
+    pub fn parts(&self) -> (Vec<Part<'_>>, Part<'_>) {
+        let mut parts = read(&self.0).unwrap_or_default();
+        let key = parts.pop().unwrap_or(Part::Text(""));
+        (parts.into_vec(), key)
+    }
+
+    /// Puts the number of scope parts, and each part and the key as its text behind its length: what run ids are
+    /// made of.
+    pub(super) fn put_texts(&self, out: &mut Vec<u8>) {
+        let parts = read(&self.0).unwrap_or_default();
+        put_u64(out, parts.len().saturating_sub(1) as u64);
+        for part in &parts {
+            put_text(out, part);
+        }
+    }
+}
+
+fn put_part(out: &mut Bytes, text: &str) {
+    match plain_uuid(text) {
+        Some(uuid) => {
+            out.push(0);
+            out.extend_from_slice(uuid.as_bytes());
+        }
+        None => {
+            put_u64(out, text.len() as u64 + 1);
+            out.extend_from_slice(text.as_bytes());
+        }
     }
 }
 
 fn plain_uuid(text: &str) -> Option<Uuid> {
+    if text.len() != Hyphenated::LENGTH {
+        return None;
+    }
     let uuid = Uuid::try_parse(text).ok()?;
-    let mut plain = [0; Hyphenated::LENGTH];
-    (uuid.hyphenated().encode_lower(&mut plain) == text).then_some(uuid)
+    (*Part::of(uuid) == *text).then_some(uuid)
 }
 
-fn stored_text(reader: &mut Reader<'_>) -> Result<String, Damaged> {
-    let length = usize::try_from(reader.u64()?).map_err(|_| Damaged("a length out of range"))?;
-    let Some(length) = length.checked_sub(1) else {
-        return Ok(Uuid::from_bytes(reader.array()?).hyphenated().to_string());
-    };
-    let text = std::str::from_utf8(reader.bytes(length)?);
-    let text = text.map_err(|_| Damaged("a text that is not UTF-8"))?;
-    match plain_uuid(text) {
-        Some(_) => Err(Damaged("a UUID in full")),
-        None => Ok(text.to_owned()),
-    }
-}
-
-fn split(bytes: &[u8]) -> Result<(Vec<&str>, &str), Damaged> {
+/// Scope parts and key, which is the last.
+fn read(bytes: &[u8]) -> Result<SmallVec<[Part<'_>; 1]>, Damaged> {
     let mut reader = Reader(bytes);
-    let parts = reader.u64()?;
-    let mut scope = Vec::new();
-    for _ in 0..parts {
-        scope.push(reader.text()?);
+    let scope = reader.u64()?;
+    let mut parts = SmallVec::new();
+    for _ in 0..=scope {
+        parts.push(Part::read(&mut reader)?);
     }
-    let key = reader.text()?;
     reader.end()?;
-    Ok((scope, key))
+    Ok(parts)
+}
+
+impl<'a> Part<'a> {
+    fn of(uuid: Uuid) -> Self {
+        let mut text = [0; Hyphenated::LENGTH];
+        uuid.hyphenated().encode_lower(&mut text);
+        Self::Uuid(text)
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Damaged> {
+        let length =
+            usize::try_from(reader.u64()?).map_err(|_| Damaged("a length out of range"))?;
+        let Some(length) = length.checked_sub(1) else {
+            return Ok(Self::of(Uuid::from_bytes(reader.array()?)));
+        };
+        let text = std::str::from_utf8(reader.bytes(length)?);
+        text.map(Self::Text).map_err(|_| Damaged("a text that is not UTF-8"))
+    }
+}
+
+impl Deref for Part<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Uuid(text) => std::str::from_utf8(text).unwrap_or_default(),
+        }
+    }
+}
+
+impl AsRef<str> for Part<'_> {
+    fn as_ref(&self) -> &str {
+        self
+    }
+}
+
+impl fmt::Display for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for Part<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+/// Numbers are hashed with fewer instructions than bytes, and nearly every key is a UUID behind two of them.
+impl Hash for ActionKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self.0.split_last_chunk::<16>() {
+            Some(([parts, length], last)) => {
+                state.write_u16(u16::from_le_bytes([*parts, *length]));
+                state.write_u128(u128::from_le_bytes(*last));
+            }
+            _ => self.0.hash(state),
+        }
+    }
 }
 
 impl fmt::Debug for ActionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}/{:?}", self.scope(), self.key())
+        let (scope, key) = self.parts();
+        write!(f, "{scope:?}/{key:?}")
     }
 }
 
@@ -199,19 +267,19 @@ mod tests {
             ActionKey::new(&["a"], "bc"),
         ];
         for (i, one) in all.iter().enumerate() {
-            assert_eq!(ActionKey::from_stored(&one.to_stored()).as_ref(), Ok(one));
+            assert_eq!(ActionKey::from_bytes(one.as_bytes()).as_ref(), Ok(one));
             assert!(all.iter().skip(i + 1).all(|other| other != one));
         }
-        let stored: std::collections::BTreeSet<_> = all.iter().map(ActionKey::to_stored).collect();
+        let stored: std::collections::BTreeSet<_> = all.iter().map(ActionKey::as_bytes).collect();
         assert_eq!(stored.len(), all.len());
-        assert_eq!(all.last().unwrap().scope(), ["a"]);
-        assert_eq!(all.last().unwrap().key(), "bc");
+        let (scope, key) = all.last().unwrap().parts();
+        assert_eq!((&*scope[0], scope.len(), &*key), ("a", 1, "bc"));
     }
 
     #[test]
     fn only_a_uuid_as_it_is_usually_written_is_stored_in_16_bytes() {
         let plain = "0199b2f0-7c1e-7000-8000-0123456789ab";
-        let length = |key: &str| ActionKey::new::<&str>(&[], key).to_stored().len();
+        let length = |key: &str| ActionKey::new::<&str>(&[], key).as_bytes().len();
         assert_eq!(length(plain), 18);
         let others = [
             plain.to_uppercase(),
@@ -223,9 +291,9 @@ mod tests {
         for other in others {
             assert_eq!(length(&other), other.len() + 2, "{other}");
             let key = ActionKey::new(&[plain], &other);
-            assert_eq!(ActionKey::from_stored(&key.to_stored()), Ok(key));
+            assert_eq!(ActionKey::from_bytes(key.as_bytes()).as_ref(), Ok(&key));
         }
         let in_full = [&[0, 37], plain.as_bytes()].concat();
-        assert!(ActionKey::from_stored(&in_full).is_err());
+        assert!(ActionKey::from_bytes(&in_full).is_err());
     }
 }

@@ -36,15 +36,23 @@ pub struct Source {
 #[error("not of the form `<stream> <sequence> <RFC 3339 time>`")]
 pub struct BadSource;
 
+/// A stream's name and a UUID with a scope.
+const HASHED_BYTES_EXPECTED: usize = 128;
+
 impl Source {
     /// The run id of the action accepted here: a UUID of version 7 layout (RFC 9562) whose time is the
     /// source time and whose other bits are a hash of position, scope and key. The same however often
     /// the decision is made; another for every acceptance.
     pub fn run_id(&self, key: Option<&ActionKey>) -> Uuid {
-        let key = key.map_or(&[][..], ActionKey::as_bytes);
         let stream_bytes = (self.stream.len() as u64).to_le_bytes();
         let (sequence, time) = (self.sequence.to_le_bytes(), self.time_ns.to_le_bytes());
-        let hashed = [&stream_bytes, self.stream.as_bytes(), &sequence, &time, key].concat();
+        let mut hashed = Vec::with_capacity(HASHED_BYTES_EXPECTED);
+        for part in [&stream_bytes, self.stream.as_bytes(), &sequence, &time] {
+            hashed.extend_from_slice(part);
+        }
+        if let Some(key) = key {
+            key.put_texts(&mut hashed);
+        }
         let bits = xxh3_128(&hashed);
         let millis = u128::from((self.time_ns.max(0) / 1_000_000).unsigned_abs());
         let version_and_variant = (0x7_u128 << 76) | (0b10_u128 << 62);

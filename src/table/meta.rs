@@ -18,7 +18,7 @@ use crate::gate::source::TimeNs;
 
 /// The version that this code writes, and the only one that it reads.
 ///
-/// - 2: keys as [`crate::gate::key::ActionKey::to_stored`], records of version 2, cursors of version 1 (of version
+/// - 2: keys as [`crate::gate::key::ActionKey::as_bytes`], records of version 2, cursors of version 1 (of version
 ///   2 while the table is filled from a trimmed ledger).
 /// - 1: before the first release. UUIDs took 36 bytes, and records 8 more.
 pub(super) const FORMAT: u32 = 2;

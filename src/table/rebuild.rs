@@ -137,7 +137,7 @@ impl OldTable {
         Ok(self.0.db.iterator_cf(keys, IteratorMode::Start).map(move |found| {
             let read = found.map_err(|source| TableError::rocks(&self.0.path, "reading", source));
             let (key, record) = read?;
-            let key = ActionKey::from_stored(&key).map_err(|e| damaged(format!("a key: {e}")))?;
+            let key = ActionKey::from_bytes(&key).map_err(|e| damaged(format!("a key: {e}")))?;
             let record = KeyRecord::decode(&record);
             Ok((key, record.map_err(|error| damaged(format!("a record: {error}")))?))
         }))

@@ -23,8 +23,7 @@ use crate::gate::key::ActionKey;
 use crate::gate::record::KeyRecord;
 use crate::gate::source::TimeNs;
 
-/// First guesses of a key's bytes as stored, and with its record in a write batch.
-const BYTES_PER_KEY: usize = 40;
+/// A first guess of the bytes that a key and its record take in a write batch.
 const BYTES_PER_PUT: usize = 120;
 
 /// A directory holding one table, open and locked until this is dropped.
@@ -278,10 +277,8 @@ impl RocksTable {
         cursors: &Cursors,
     ) -> Result<(), TableError> {
         let keys = family(&self.db, self.path(), KEYS)?;
-        let (changed, records): (Vec<_>, Vec<_>) = changes.unzip();
-        let stored = Stored::of(changed.into_iter());
         // In order, neighbours find their places in the write buffer sooner.
-        let changes = stored.sorted_with(records);
+        let changes = sorted(changes);
         let mut batch = WriteBatch::with_capacity_bytes(changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
         for (_, key, record) in changes {
@@ -299,40 +296,17 @@ impl RocksTable {
     }
 }
 
-/// Keys as stored, all in one allocation.
-struct Stored {
-    bytes: Vec<u8>,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
-
-impl Stored {
-    fn of<'a>(keys: impl ExactSizeIterator<Item = &'a ActionKey>) -> Self {
-        let mut bytes = Vec::with_capacity(keys.len() * BYTES_PER_KEY);
-        let ends = keys.map(|key| {
-            key.put_stored(&mut bytes);
-            bytes.len()
-        });
-        let ends = ends.collect();
-        Self { bytes, ends }
-    }
-
-    /// In the order in which they were given.
-    fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        let starts = [0].into_iter().chain(self.ends.iter().copied());
-        let places = starts.zip(&self.ends);
-        places.map(|(start, end)| self.bytes.get(start..*end).unwrap_or_default())
-    }
-
-    /// In the order of their bytes, each behind its first 16 and with what belongs to it. Those of one key keep their
-    /// order.
-    fn sorted_with<T>(&self, all: impl IntoIterator<Item = T>) -> Vec<(u128, &[u8], T)> {
-        let with = |(key, one)| (start_of(key), key, one);
-        let mut sorted: Vec<_> = self.keys().zip(all).map(with).collect();
-        // The first bytes tell nearly all keys apart, and are at hand.
-        sorted.sort_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.cmp(other.1)));
-        sorted
-    }
+/// Keys in the order of their bytes, each behind its first 16 and with what belongs to it. Those of one key keep their
+/// order.
+fn sorted<'a, T>(all: impl IntoIterator<Item = (&'a ActionKey, T)>) -> Vec<(u128, &'a [u8], T)> {
+    let with = |(key, one): (&'a ActionKey, T)| {
+        let key = key.as_bytes();
+        (start_of(key), key, one)
+    };
+    let mut sorted: Vec<_> = all.into_iter().map(with).collect();
+    // The first bytes tell nearly all keys apart, and are at hand.
+    sorted.sort_by(|one, other| one.0.cmp(&other.0).then_with(|| one.1.cmp(other.1)));
+    sorted
 }
 
 /// Its first 16 bytes, zeros where it has fewer: no greater than that of any key after it.
@@ -380,8 +354,7 @@ impl KeyTable for RocksTable {
 
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         self.usable()?;
-        let stored = Stored::of(keys.iter().copied());
-        let sorted = stored.sorted_with(0..keys.len());
+        let sorted = sorted(keys.iter().copied().zip(0..));
         let asked = sorted.iter().map(|(_, key, _)| key);
         let family = family(&self.db, self.path(), KEYS)?;
         let answers = self.db.batched_multi_get_cf(family, asked, true);
@@ -394,7 +367,7 @@ impl KeyTable for RocksTable {
             let record = KeyRecord::decode(&bytes).map_err(|damaged| {
                 TableError::damaged(self.path(), format!("a record: {damaged}"))
             })?;
-            if let Some(slot) = records.get_mut(place) {
+            if let Some(slot) = records.get_mut::<usize>(place) {
                 *slot = Some(record);
             }
         }

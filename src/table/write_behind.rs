@@ -8,10 +8,11 @@
 //! [`WriteBehind::write_out`] again and again. A crash loses it, as it may lose the end of RocksDB's log: whole
 //! commits and from the end only, which the ledger replays (DESIGN invariant 3).
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use indexmap::IndexMap;
 
 use super::{KeyTable, RocksTable, TableError, TableStats};
 use crate::gate::cursor::Cursors;
@@ -32,7 +33,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// write is so long that actions wait for its processor.
 const LITTLE_KEYS: usize = 2048;
 
-type Changes = HashMap<ActionKey, Option<KeyRecord>, foldhash::fast::RandomState>;
+/// Entries stand one after the other, and what finds them is small enough for the processor's cache.
+type Changes = IndexMap<ActionKey, Option<KeyRecord>, foldhash::fast::RandomState>;
 
 /// See the module.
 #[derive(Debug)]

@@ -282,7 +282,7 @@ fn what_is_of_another_or_newer_is_left_alone() {
         assert!(before == after, "{refused}: {:?}", changed(&before, &after));
     }
     let newer = copy(template());
-    put_raw(newer.path(), "keys", &key(1).to_stored(), Some(&[9; 40]));
+    put_raw(newer.path(), "keys", key(1).as_bytes(), Some(&[9; 40]));
     assert_eq!(outcome(newer.path(), "a record of a later version"), Outcome::FoundLate);
 }
 

@@ -30,7 +30,7 @@ pub fn key(n: u64) -> ActionKey {
 
 /// A key's bytes in the table.
 pub fn key_bytes(scope: &[&str], key: &str) -> Vec<u8> {
-    ActionKey::new(scope, key).to_stored()
+    ActionKey::new(scope, key).as_bytes().to_vec()
 }
 
 /// The record of the n-th key of a ledger that holds an accepted entry a position.

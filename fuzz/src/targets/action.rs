@@ -11,6 +11,7 @@ use crate::gate::action::{self, Action, RawAction};
 use crate::gate::digest::{Digest, Form};
 use crate::gate::entry::{self, Entry, First, Limits, Message};
 use crate::gate::headers::{Headers, MalformedHeaders};
+use crate::gate::key::Part;
 use crate::gate::record::{KeyRecord, RunState};
 use crate::gate::rules::{RuleTexts, Rules};
 use crate::gate::source::Source;
@@ -144,7 +145,7 @@ fn found_as_the_contract_says(action: &Action, rules: &Rules) {
     if let Some(key) = &action.key {
         assert_eq!(key.scope().len(), texts.key_scope.len());
         for text in key.scope().into_iter().chain([key.key()]) {
-            assert!(obeys_the_rules_of_a_key(text, texts.key_max_bytes), "{text:?}");
+            assert!(obeys_the_rules_of_a_key(&text, texts.key_max_bytes), "{text:?}");
         }
     }
     let again = action::digest(&raw.subject, &raw.payload, rules);
@@ -160,8 +161,8 @@ fn found_as_the_contract_says(action: &Action, rules: &Rules) {
         Err(_) => None,
     };
     let found = action.key.as_ref().map(|key| {
-        let scope = key.scope().into_iter().map(str::to_owned).collect::<Vec<_>>();
-        Ok((scope, key.key().to_owned()))
+        let scope = key.scope().iter().map(Part::to_string).collect::<Vec<_>>();
+        Ok((scope, key.key().to_string()))
     });
     assert_eq!(found, key.clone().filter(Result::is_ok));
     let is_json = json.is_some();
@@ -277,7 +278,7 @@ fn accepted_as_it_is(action: &Action, message: &Message, limits: Limits) {
     let source = raw.source.clone();
     assert_eq!(entry, Ok(Entry::Accepted { source, key: action.key.clone(), digest }));
     if let Some(key) = &action.key {
-        assert_eq!(headers.one(entry::KEY), Some(key.key()), "the gate's own key header");
+        assert_eq!(headers.one(entry::KEY), Some(&*key.key()), "the gate's own key header");
     }
     publishers_headers(action, &headers, true);
 }

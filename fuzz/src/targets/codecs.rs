@@ -6,7 +6,7 @@ use super::choices::Choices;
 use super::cursors::cursors;
 use crate::gate::cursor::Cursors;
 use crate::gate::digest::{Digest, Form};
-use crate::gate::key::ActionKey;
+use crate::gate::key::{ActionKey, Part};
 use crate::gate::record::{KeyRecord, RunState};
 
 /// The first byte says what the others are: stored bytes, or choices of what to store.
@@ -50,10 +50,10 @@ const CURSORS: Codec<Cursors> =
     Codec { encode: Cursors::encode, decode: |bytes| Cursors::decode(bytes).ok() };
 
 const KEY: Codec<ActionKey> = Codec {
-    encode: ActionKey::to_stored,
+    encode: |key| key.as_bytes().to_vec(),
     decode: |bytes| {
-        let key = ActionKey::from_stored(bytes).ok()?;
-        assert_eq!(ActionKey::new(&key.scope(), key.key()), key);
+        let key = ActionKey::from_bytes(bytes).ok()?;
+        assert_eq!(ActionKey::new(&key.scope(), &key.key()), key);
         Some(key)
     },
 };
@@ -101,6 +101,8 @@ fn key(choices: &mut Choices) -> ActionKey {
     let scope: Vec<String> = (0..choices.below(18)).map(|_| choices.text()).collect();
     let key = choices.text();
     let one = ActionKey::new(&scope, &key);
-    assert_eq!((one.scope(), one.key()), (scope.iter().map(String::as_str).collect(), &*key));
+    let (read_scope, read_key) = one.parts();
+    assert_eq!(*read_key, *key);
+    assert_eq!(read_scope.iter().map(Part::to_string).collect::<Vec<_>>(), scope);
     one
 }

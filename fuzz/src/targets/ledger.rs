@@ -184,7 +184,7 @@ fn accepted(choices: &mut Choices, runs: &mut Runs) -> Stored {
 
 fn key_headers(key: &ActionKey) -> [(String, String); 2] {
     let scope = serde_json::json!(key.scope()).to_string();
-    [(entry::KEY.to_owned(), key.key().to_owned()), (entry::SCOPE.to_owned(), scope)]
+    [(entry::KEY.to_owned(), key.key().to_string()), (entry::SCOPE.to_owned(), scope)]
 }
 
 /// Mostly of a run that there was.

@@ -107,10 +107,11 @@ impl Object {
     }
 
     fn run(&mut self, key: Option<&ActionKey>, known: Option<&Known>) {
-        self.text("key", key.map(ActionKey::key));
+        let (scope, key) = key.map(ActionKey::parts).unzip();
+        self.text("key", key.as_deref());
         self.name("scope");
         self.out.push('[');
-        for (part, n) in key.map(ActionKey::scope).unwrap_or_default().into_iter().zip(0..) {
+        for (part, n) in scope.unwrap_or_default().iter().zip(0..) {
             if n > 0 {
                 self.out.push(',');
             }

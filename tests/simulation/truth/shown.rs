@@ -103,7 +103,7 @@ fn changes(commit: &Commit) -> Vec<Change> {
     let known = |(key, record): &oncegate::gate::engine::Change| {
         let known =
             record.as_ref().and_then(|record| receipt::Known::of(key, record, &commit.cursors));
-        (key.key().to_owned(), known.map(|known| seen(&known)))
+        (key.key().to_string(), known.map(|known| seen(&known)))
     };
     commit.changes.iter().map(known).collect()
 }
