@@ -389,7 +389,7 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
     // The n-th key's source time is 10 n, its expiry 10 n + 1000.
     table.commit(commit(1, 100)).unwrap();
     let first = table.collect_expired().unwrap();
-    assert_eq!((first.watermark_ns, first.rewritten), (1_000, true), "it never was before");
+    assert_eq!((first.watermark_ns, first.rewritten), (1_000, false), "none has expired yet");
     table.commit(commit(101, 200)).unwrap();
     let before: Vec<_> = (1..=200).map(|n| seen(&table, n)).collect();
     assert_eq!(before.iter().position(|seen| *seen), Some(100), "keys 1 to 100 are dead");
@@ -407,6 +407,38 @@ fn expired_records_leave_live_ones_stay_and_no_verdict_changes() {
     let table = open(dir.path());
     assert!(!table.collect_expired().unwrap().rewritten, "not after reopening either");
     assert_eq!((1..=200).map(|n| seen(&table, n)).collect::<Vec<_>>(), before);
+}
+
+/// Its keys are read from the disk alone, so that reopening is a part of it.
+#[test]
+fn a_table_is_first_rewritten_half_a_window_after_its_first_key_expired() {
+    let dir = TempDir::new().unwrap();
+    let collects_at = |n: u64| {
+        let table = open(dir.path());
+        table.commit(commit(n, n)).unwrap();
+        table.collect_expired().unwrap().rewritten
+    };
+    // Late by three keys: it expires at 1,070, and nothing before it does.
+    assert!(!collects_at(10));
+    assert!(!collects_at(7), "source time does not go back");
+    let due: Vec<_> = [20, 110, 156, 157, 158, 206, 207].map(collects_at).into();
+    assert_eq!(due, [false, false, false, true, false, false, true]);
+    // Nor does a rewrite follow each action that is dead as it comes.
+    let table = open(dir.path());
+    let mut late = commit(208, 208);
+    late.changes.push((key(1), Some(record(1))));
+    table.commit(late).unwrap();
+    assert!(!table.collect_expired().unwrap().rewritten);
+}
+
+#[test]
+fn a_table_that_does_not_say_when_its_first_key_expires_is_rewritten_at_once() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).commit(commit(1, 10)).unwrap();
+    put_raw(dir.path(), "meta", b"collected", None);
+    let table = open(dir.path());
+    assert!(table.collect_expired().unwrap().rewritten, "made by an earlier version");
+    assert!(!table.collect_expired().unwrap().rewritten);
 }
 
 #[test]

@@ -51,11 +51,11 @@ fn decide(watermark_ns: TimeNs, record: &[u8]) -> Decision {
 /// Whether to rewrite the whole table, which frees the space of everything dead.
 ///
 /// RocksDB's own compactions drop what is dead as they come along, but may not touch the oldest and
-/// largest run for long. So the table is rewritten when source time has gone on by half a window since
-/// the last time: under a steady load about a third of it is dead by then, and a key is rewritten two
-/// or three times in its life. `docs/performance.md` has what it costs, and what the other way would.
-pub(super) fn rewrite_is_due(window_ns: TimeNs, last_ns: TimeNs, watermark_ns: TimeNs) -> bool {
-    window_ns > 0 && watermark_ns.saturating_sub(last_ns) >= window_ns.div_euclid(2).max(1)
+/// largest run for long. So the table is rewritten when source time has gone on by half a window since `from_ns`,
+/// before which no key in it expired: the last time, or when its first key did. Under a steady load about a third of
+/// it is dead by then, and a key is rewritten two or three times in its life. `docs/performance.md` has what it costs, and what the other way would.
+pub(super) fn rewrite_is_due(window_ns: TimeNs, from_ns: TimeNs, watermark_ns: TimeNs) -> bool {
+    window_ns > 0 && watermark_ns.saturating_sub(from_ns) >= window_ns.div_euclid(2).max(1)
 }
 
 #[cfg(test)]
@@ -112,6 +112,8 @@ mod tests {
         assert!(rewrite_is_due(100, 1_000, 1_050));
         assert!(!rewrite_is_due(0, 0, TimeNs::MAX), "no window yet");
         assert!(!rewrite_is_due(1, 5, 5));
-        assert!(rewrite_is_due(100, TimeNs::MIN, TimeNs::MAX));
+        assert!(rewrite_is_due(100, TimeNs::MIN, TimeNs::MAX), "not known");
+        assert!(!rewrite_is_due(100, TimeNs::MAX, TimeNs::MAX), "no key yet");
+        assert!(!rewrite_is_due(100, TimeNs::MAX, TimeNs::MIN), "no key yet");
     }
 }

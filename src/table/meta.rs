@@ -1,11 +1,13 @@
 //! The family `meta`: what the table is, whose it is, and how far it is.
 //!
-//! | name        | value                                                                      |
-//! |-------------|----------------------------------------------------------------------------|
-//! | `format`    | version of the whole table, `u32` little-endian                            |
-//! | `gate`      | name of the gate it belongs to, UTF-8                                      |
-//! | `cursors`   | [`Cursors::encode`], of the last commit                                    |
-//! | `collected` | watermark of the last whole rewrite, `i64` little-endian ns; may be absent |
+//! | name        | value                                                                          |
+//! |-------------|--------------------------------------------------------------------------------|
+//! | `format`    | version of the whole table, `u32` little-endian                                |
+//! | `gate`      | name of the gate it belongs to, UTF-8                                          |
+//! | `cursors`   | [`Cursors::encode`], of the last commit                                        |
+//! | `collected` | source time before which no key in it expires, `i64` little-endian ns: what    |
+//! |             | the last whole rewrite left, or the first keys' own; the largest where no key  |
+//! |             | was ever written; absent where it is not known, in tables that are older       |
 
 use std::path::Path;
 
@@ -56,6 +58,7 @@ impl<'a> Meta<'a> {
         batch.put_cf(self.family, FORMAT_NAME, FORMAT.to_le_bytes());
         batch.put_cf(self.family, GATE, gate);
         self.put_cursors(&mut batch, &Cursors::default());
+        self.put_collected(&mut batch, TimeNs::MAX);
         let mut durably = WriteOptions::default();
         durably.set_sync(true);
         let written = self.db.write_opt(batch, &durably);
@@ -94,7 +97,7 @@ impl<'a> Meta<'a> {
         batch.put_cf(self.family, CURSORS, cursors.encode());
     }
 
-    /// The watermark of the last whole rewrite, `None` before the first.
+    /// No key in the table expires before it; `None` if that is not known.
     pub(super) fn collected(&self) -> Result<Option<TimeNs>, TableError> {
         let Some(bytes) = self.get(COLLECTED)? else {
             return Ok(None);
@@ -102,9 +105,17 @@ impl<'a> Meta<'a> {
         self.number(COLLECTED, &bytes).map(|bytes| Some(TimeNs::from_le_bytes(bytes)))
     }
 
+    /// Adds it to a commit.
+    pub(super) fn put_collected(&self, batch: &mut WriteBatch, until_ns: TimeNs) {
+        batch.put_cf(self.family, COLLECTED, until_ns.to_le_bytes());
+    }
+
     pub(super) fn set_collected(&self, watermark_ns: TimeNs) -> Result<(), TableError> {
-        let written = self.db.put_cf(self.family, COLLECTED, watermark_ns.to_le_bytes());
-        written.map_err(|source| TableError::rocks(self.path, "noting a rewrite", source))
+        let mut batch = WriteBatch::default();
+        self.put_collected(&mut batch, watermark_ns);
+        self.db
+            .write(batch)
+            .map_err(|source| TableError::rocks(self.path, "noting a rewrite", source))
     }
 
     fn number<const N: usize>(&self, name: &str, bytes: &[u8]) -> Result<[u8; N], TableError> {

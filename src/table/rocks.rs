@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use rocksdb::properties::{BACKGROUND_ERRORS, ESTIMATE_NUM_KEYS};
 use rocksdb::statistics::Ticker;
@@ -34,6 +34,8 @@ pub struct RocksTable {
     db: DB,
     database: Options,
     watermark: Watermark,
+    /// No key expires before it, as in the family `meta`.
+    collected_ns: AtomicI64,
     interrupted: AtomicBool,
     /// How the first failed commit failed.
     poison: OnceLock<String>,
@@ -109,7 +111,7 @@ impl RocksTable {
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let mut writing = WriteOptions::default();
         writing.set_memtable_insert_hint_per_batch(true);
-        Ok(Self::of(home, place, database, db, watermark, writing))
+        Self::of(home, place, database, db, watermark, writing)
     }
 
     /// A fresh table beside the one that is in the directory of `home`, to take its place with
@@ -128,7 +130,7 @@ impl RocksTable {
         let database = options::filling_database(filling, &memory).map_err(failed)?;
         let families = options::filling_families(filling, &memory).map_err(failed)?;
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
-        Ok(Self::of(home, place, database, db, Watermark::default(), writing))
+        Self::of(home, place, database, db, Watermark::default(), writing)
     }
 
     /// Puts everything on disk, and in the place of the table that was there, which is kept aside: where
@@ -157,18 +159,20 @@ impl RocksTable {
         db: DB,
         watermark: Watermark,
         writing: WriteOptions,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, TableError> {
+        let collected = Meta::of(&db, &home.path)?.collected()?;
+        Ok(Self {
             db,
             database,
             watermark,
+            collected_ns: AtomicI64::new(collected.unwrap_or(TimeNs::MIN)),
             interrupted: AtomicBool::new(false),
             poison: OnceLock::new(),
             background_errors: AtomicU64::new(0),
             writing,
             place,
             home,
-        }
+        })
     }
 
     /// The table's directory.
@@ -185,8 +189,8 @@ impl RocksTable {
     }
 
     /// Frees the space of keys that expired: flushes, then lets compactions drop what was expired at the
-    /// highest source time of the flushed position, and rewrites the whole table if it never was or if half
-    /// a window has gone by since. No verdict changes by it.
+    /// highest source time of the flushed position, and rewrites the whole table if half a window has gone by since
+    /// the last time, or since its first key expired. No verdict changes by it.
     ///
     /// Takes as long as the flush, or as reading and writing the whole table once: call it beside the
     /// thread that commits, every few minutes, or every eighth of the window if that is shorter, one call
@@ -198,13 +202,12 @@ impl RocksTable {
         let watermark_ns = cursors.ledger.source_time_max_ns;
         self.watermark.set_expiry_watermark(watermark_ns);
 
-        let meta = self.meta()?;
-        // Never before: the table is new, or was filled from a ledger that goes back further than a window.
-        let last_ns = meta.collected()?.unwrap_or(TimeNs::MIN);
+        let last_ns = self.collected_ns.load(Ordering::Acquire);
         let window_ns = cursors.in_force.map_or(0, |in_force| in_force.window_ns);
         let rewritten = rewrite_is_due(window_ns, last_ns, watermark_ns) && self.rewrite()?;
         if rewritten {
-            meta.set_collected(watermark_ns)?;
+            self.meta()?.set_collected(watermark_ns)?;
+            self.collected_ns.store(watermark_ns, Ordering::Release);
         }
         Ok(Collected { watermark_ns, rewritten })
     }
@@ -279,6 +282,8 @@ impl RocksTable {
         let keys = family(&self.db, self.path(), KEYS)?;
         // In order, neighbours find their places in the write buffer sooner.
         let changes = sorted(changes);
+        let records = changes.iter().filter_map(|(.., record)| record.as_ref());
+        let first_expires_ns = self.expires_first(records, cursors);
         let mut batch = WriteBatch::with_capacity_bytes(changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
         for (_, key, record) in changes {
@@ -290,9 +295,33 @@ impl RocksTable {
             record.encode(&mut bytes);
             batch.put_cf(keys, key, &bytes);
         }
-        self.meta()?.put_cursors(&mut batch, cursors);
+        let meta = self.meta()?;
+        meta.put_cursors(&mut batch, cursors);
+        if let Some(first_ns) = first_expires_ns {
+            meta.put_collected(&mut batch, first_ns);
+        }
         let written = self.db.write_opt(batch, &self.writing);
-        written.map_err(|source| self.failed("committing", source))
+        written.map_err(|source| self.failed("committing", source))?;
+        if let Some(first_ns) = first_expires_ns {
+            self.collected_ns.store(first_ns, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// When the first of these keys expires, if that is before any other does, and none has expired yet. From then on
+    /// rewrites follow one another: late actions, which expire as they come, bring no more of them.
+    fn expires_first<'a>(
+        &self,
+        records: impl Iterator<Item = &'a KeyRecord>,
+        cursors: &Cursors,
+    ) -> Option<TimeNs> {
+        let (known_ns, now_ns) =
+            (self.collected_ns.load(Ordering::Acquire), cursors.ledger.source_time_max_ns);
+        if known_ns <= now_ns {
+            return None;
+        }
+        let first_ns = records.map(|record| record.expires_ns).min();
+        first_ns.filter(|first_ns| *first_ns < known_ns)
     }
 }
 

@@ -15,13 +15,13 @@ use crate::config::Config;
 use crate::progress::Progress;
 use crate::table::{RocksTable, WriteBehind};
 
-/// To where a rewrite of the whole table is due, for the second time since the first: an eighth of the keys
-/// have expired by then.
-const EIGHTHS_OF_A_WINDOW: u64 = 9;
+/// An eighth longer than to where the first rewrite of the whole table is due, when half as many keys as live have
+/// expired.
+const EIGHTHS_OF_A_WINDOW: u64 = 13;
 const MB: f64 = 1e6;
 
-/// Looks up and writes new keys in rounds of 1,000, on a table of its own, until N keys live and as many as an
-/// eighth of them have expired. Memory is bounded as `table.memory_mb` says. Stop anything else that wants the
+/// Looks up and writes new keys in rounds of 1,000, on a table of its own, until N keys live, and on until the table
+/// is rewritten because half as many have expired. Memory is bounded as `table.memory_mb` says. Stop anything else that wants the
 /// machine
 #[derive(Args)]
 pub struct Table {
