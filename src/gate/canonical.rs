@@ -238,8 +238,12 @@ impl<'a> Scanner<'a> {
     /// Whether a member may stay where it was written, if its elder siblings may.
     fn stays(&self, first: usize, member: Member) -> bool {
         let siblings = self.members.get(first..).unwrap_or_default();
-        let sorted =
-            siblings.last().is_none_or(|last| last.name(&self.out) < member.name(&self.out));
+        let name = member.name(&self.out);
+        let sorted = siblings.last().is_none_or(|last| {
+            let before = last.name(&self.out);
+            // The first byte alone tells most names apart.
+            before.first().cmp(&name.first()).then_with(|| before.cmp(name)).is_lt()
+        });
         sorted && !member.is_ignored()
     }
 
@@ -339,10 +343,7 @@ impl<'a> Scanner<'a> {
         self.out.push(b'"');
         self.at += 1;
         loop {
-            let rest = self.rest();
-            let plain = plain_length(rest);
-            self.out.extend_from_slice(rest.get(..plain).unwrap_or_default());
-            self.at += plain;
+            self.plain_text();
             match self.peek() {
                 Some(b'"') => break,
                 Some(b'\\') => {
@@ -359,6 +360,26 @@ impl<'a> Scanner<'a> {
         self.out.push(END_OF_STRING);
         self.at += 1;
         Ok(())
+    }
+
+    /// Takes what comes before the first quote, backslash or control character. Most of a payload is read here.
+    fn plain_text(&mut self) {
+        // Most strings are short: they end before a longer search has begun.
+        for word in self.rest().as_chunks().0.iter().take(SHORT_WORDS) {
+            self.out.extend_from_slice(word);
+            let ends = ending_bytes(u64::from_le_bytes(*word));
+            if ends != 0 {
+                let plain = ends.trailing_zeros() as usize / 8;
+                self.out.truncate(self.out.len() - (WORD - plain));
+                self.at += plain;
+                return;
+            }
+            self.at += WORD;
+        }
+        let rest = self.rest();
+        let plain = plain_length(rest);
+        self.out.extend_from_slice(rest.get(..plain).unwrap_or_default());
+        self.at += plain;
     }
 
     /// Reads what follows a backslash.
@@ -449,11 +470,25 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// How many bytes come before the first quote, backslash or control character. Most of a payload is read here.
+/// How many bytes come before the first quote, backslash or control character.
 fn plain_length(text: &[u8]) -> usize {
     let end = memchr::memchr2(b'"', b'\\', text).unwrap_or(text.len());
     let run = text.get(..end).unwrap_or_default();
     // Rare, and so looked for last: the least of many bytes is found with few instructions.
     let least = run.iter().copied().fold(u8::MAX, u8::min);
     if least >= b' ' { end } else { run.iter().position(|byte| *byte < b' ').unwrap_or(end) }
+}
+
+const WORD: usize = size_of::<u64>();
+/// So many words of a text are looked at one by one.
+const SHORT_WORDS: usize = 4;
+
+/// The upper bit of each byte that is a quote, a backslash or a control character. Exact up to the first of them;
+/// what is above it may be told wrongly.
+fn ending_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 0xFF;
+    let below =
+        |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7);
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    below(word, b' ') | is(b'"') | is(b'\\')
 }
