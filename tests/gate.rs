@@ -397,8 +397,8 @@ proptest! {
         let one = ActionKey::new(&scope, &key);
         let read = ActionKey::from_bytes(one.as_bytes()).unwrap();
         let (read_scope, read_key) = read.parts();
-        prop_assert_eq!(&*read_key, key);
-        prop_assert_eq!(read_scope.iter().map(|part| part.to_string()).collect::<Vec<_>>(), scope);
+        prop_assert_eq!(read_key, key);
+        prop_assert_eq!(read_scope, scope);
         prop_assert_eq!(read, one);
     }
 

@@ -311,7 +311,7 @@ impl Message {
     fn push_key(&mut self, key: Option<&ActionKey>) {
         let Some(key) = key else { return };
         let (scope, key) = key.parts();
-        self.push_text(KEY, &key);
+        self.headers.push((Cow::Borrowed(KEY), key.into_owned()));
         if !scope.is_empty() {
             self.push(SCOPE, serde_json::json!(scope));
         }

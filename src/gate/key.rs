@@ -1,10 +1,9 @@
 //! An idempotency key in its scope.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
 
-use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -21,19 +20,17 @@ pub const SCOPE_PARTS_MAX: usize = 16;
 /// then each part and the key, with its length + 1; or 0 and 16 bytes where it is a UUID as it is usually written
 /// (RFC 9562: lower case, with hyphens). Never joined by a delimiter, never a hash: two different (scope, key) pairs
 /// never share an encoding.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub struct ActionKey(Bytes);
 
 /// A UUID without a scope takes 18, and no memory elsewhere.
 type Bytes = SmallVec<[u8; 24]>;
 
-/// A key or a part of its scope, as it was written.
+/// A key or a part of its scope.
 #[derive(Clone, Copy)]
-pub enum Part<'a> {
-    #[expect(missing_docs, reason = "they say it")]
+enum Part<'a> {
     Text(&'a str),
-    /// Its text.
-    Uuid([u8; Hyphenated::LENGTH]),
+    Uuid(Uuid),
 }
 
 /// Why a text can't be a key or a scope part.
@@ -106,20 +103,20 @@ impl ActionKey {
     }
 
     /// The key without its scope.
-    pub fn key(&self) -> Part<'_> {
+    pub fn key(&self) -> Cow<'_, str> {
         self.parts().1
     }
 
     /// The scope parts, in the order of `key.scope`.
-    pub fn scope(&self) -> Vec<Part<'_>> {
+    pub fn scope(&self) -> Vec<Cow<'_, str>> {
         self.parts().0
     }
 
     /// Scope and key.
-    pub fn parts(&self) -> (Vec<Part<'_>>, Part<'_>) {
+    pub fn parts(&self) -> (Vec<Cow<'_, str>>, Cow<'_, str>) {
         let mut parts = read(&self.0).unwrap_or_default();
         let key = parts.pop().unwrap_or(Part::Text(""));
-        (parts.into_vec(), key)
+        (parts.into_iter().map(Part::into_text).collect(), key.into_text())
     }
 
     /// Puts the number of scope parts, and each part and the key as its text behind its length: what run ids are
@@ -127,8 +124,8 @@ impl ActionKey {
     pub(super) fn put_texts(&self, out: &mut Vec<u8>) {
         let parts = read(&self.0).unwrap_or_default();
         put_u64(out, parts.len().saturating_sub(1) as u64);
-        for part in &parts {
-            put_text(out, part);
+        for part in parts {
+            part.with_text(|text| put_text(out, text));
         }
     }
 }
@@ -151,7 +148,7 @@ fn plain_uuid(text: &str) -> Option<Uuid> {
         return None;
     }
     let uuid = Uuid::try_parse(text).ok()?;
-    (*Part::of(uuid) == *text).then_some(uuid)
+    Part::Uuid(uuid).with_text(|plain| plain == text).then_some(uuid)
 }
 
 /// Scope parts and key, which is the last.
@@ -167,55 +164,35 @@ fn read(bytes: &[u8]) -> Result<SmallVec<[Part<'_>; 1]>, Damaged> {
 }
 
 impl<'a> Part<'a> {
-    fn of(uuid: Uuid) -> Self {
-        let mut text = [0; Hyphenated::LENGTH];
-        uuid.hyphenated().encode_lower(&mut text);
-        Self::Uuid(text)
-    }
-
     fn read(reader: &mut Reader<'a>) -> Result<Self, Damaged> {
         let length =
             usize::try_from(reader.u64()?).map_err(|_| Damaged("a length out of range"))?;
         let Some(length) = length.checked_sub(1) else {
-            return Ok(Self::of(Uuid::from_bytes(reader.array()?)));
+            return Ok(Self::Uuid(Uuid::from_bytes(reader.array()?)));
         };
         let text = std::str::from_utf8(reader.bytes(length)?);
         text.map(Self::Text).map_err(|_| Damaged("a text that is not UTF-8"))
     }
-}
 
-impl Deref for Part<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
+    fn with_text<T>(self, then: impl FnOnce(&str) -> T) -> T {
         match self {
-            Self::Text(text) => text,
-            Self::Uuid(text) => std::str::from_utf8(text).unwrap_or_default(),
+            Self::Text(text) => then(text),
+            Self::Uuid(uuid) => then(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
+        }
+    }
+
+    fn into_text(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Uuid(_) => Cow::Owned(self.with_text(str::to_owned)),
         }
     }
 }
 
-impl AsRef<str> for Part<'_> {
-    fn as_ref(&self) -> &str {
-        self
-    }
-}
-
-impl fmt::Display for Part<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self)
-    }
-}
-
-impl fmt::Debug for Part<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&**self, f)
-    }
-}
-
-impl Serialize for Part<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self)
+/// Its bytes in one piece, which the list itself would copy one by one.
+impl Clone for ActionKey {
+    fn clone(&self) -> Self {
+        Self(Bytes::from_slice(&self.0))
     }
 }
 

@@ -1,6 +1,8 @@
 //! A message of any bytes becomes an action or has its reason not to, and a message of the ledger
 //! either way.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -11,7 +13,6 @@ use crate::gate::action::{self, Action, RawAction};
 use crate::gate::digest::{Digest, Form};
 use crate::gate::entry::{self, Entry, First, Limits, Message};
 use crate::gate::headers::{Headers, MalformedHeaders};
-use crate::gate::key::Part;
 use crate::gate::record::{KeyRecord, RunState};
 use crate::gate::rules::{RuleTexts, Rules};
 use crate::gate::source::Source;
@@ -161,8 +162,8 @@ fn found_as_the_contract_says(action: &Action, rules: &Rules) {
         Err(_) => None,
     };
     let found = action.key.as_ref().map(|key| {
-        let scope = key.scope().iter().map(Part::to_string).collect::<Vec<_>>();
-        Ok((scope, key.key().to_string()))
+        let scope = key.scope().into_iter().map(Cow::into_owned).collect::<Vec<_>>();
+        Ok((scope, key.key().into_owned()))
     });
     assert_eq!(found, key.clone().filter(Result::is_ok));
     let is_json = json.is_some();

@@ -6,7 +6,7 @@ use super::choices::Choices;
 use super::cursors::cursors;
 use crate::gate::cursor::Cursors;
 use crate::gate::digest::{Digest, Form};
-use crate::gate::key::{ActionKey, Part};
+use crate::gate::key::ActionKey;
 use crate::gate::record::{KeyRecord, RunState};
 
 /// The first byte says what the others are: stored bytes, or choices of what to store.
@@ -102,7 +102,6 @@ fn key(choices: &mut Choices) -> ActionKey {
     let key = choices.text();
     let one = ActionKey::new(&scope, &key);
     let (read_scope, read_key) = one.parts();
-    assert_eq!(*read_key, *key);
-    assert_eq!(read_scope.iter().map(Part::to_string).collect::<Vec<_>>(), scope);
+    assert_eq!((read_scope, &*read_key), (scope.iter().map(Into::into).collect(), &*key));
     one
 }

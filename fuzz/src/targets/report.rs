@@ -102,14 +102,14 @@ fn says_what_its_headers_say(report: &Report) {
     let headers = report.raw.headers.as_ref().unwrap();
     let one = |name| headers.one(name).unwrap();
     let key = told.key();
-    assert_eq!(*one(entry::KEY), *key.key());
+    assert_eq!(one(entry::KEY), key.key());
     assert!(key.scope().len() <= key::SCOPE_PARTS_MAX);
     for text in key.scope().into_iter().chain([key.key()]) {
         assert!(key::check(&text, key::KEY_BYTES_MAX).is_ok());
     }
     let scope: Vec<String> =
         headers.one(entry::SCOPE).map_or_else(Vec::new, |json| serde_json::from_str(json).unwrap());
-    assert_eq!(key.scope().iter().map(key::Part::to_string).collect::<Vec<_>>(), scope);
+    assert_eq!(key.scope(), scope);
     let subject = &report.raw.subject;
     match told {
         Told::Forget { detail, .. } => {
