@@ -256,13 +256,20 @@ impl<'a> Scanner<'a> {
             return self.refuse("a member name is repeated");
         }
         self.scratch.clear();
-        self.scratch.reserve(out.len() - body);
+        self.scratch.reserve(self.text.len() + 8);
+        // What is smaller is copied once more: what comes before the body, or the body.
+        let before = out.get(..body).filter(|before| before.len() < out.len() - body);
+        self.scratch.extend_from_slice(before.unwrap_or_default());
         for member in members.iter().filter(|member| !member.is_ignored()) {
             let bytes = out.get(member.start..member.end).unwrap_or_default();
             self.scratch.extend_from_slice(bytes);
         }
-        self.out.truncate(body);
-        self.out.extend_from_slice(&self.scratch);
+        if before.is_some() {
+            std::mem::swap(&mut self.out, &mut self.scratch);
+        } else {
+            self.out.truncate(body);
+            self.out.extend_from_slice(&self.scratch);
+        }
         Ok(())
     }
 
