@@ -20,6 +20,7 @@
 //! members was written, and when it closes it puts those stretches in the order of their names.
 
 use super::number;
+use super::plain::{SHORT_WORDS, WORD, ending_bytes, plain_length};
 use super::pointer::{Pattern, Pointer, Reached, Trail, Tree};
 
 /// How many arrays and objects may stand inside one another (RFC 8259 section 9 lets a reader set
@@ -475,27 +476,4 @@ impl<'a> Scanner<'a> {
     fn refuse<T>(&self, why: &'static str) -> Result<T, NotStrict> {
         Err(NotStrict { offset: self.at, why })
     }
-}
-
-/// How many bytes come before the first quote, backslash or control character.
-fn plain_length(text: &[u8]) -> usize {
-    let end = memchr::memchr2(b'"', b'\\', text).unwrap_or(text.len());
-    let run = text.get(..end).unwrap_or_default();
-    // Rare, and so looked for last: the least of many bytes is found with few instructions.
-    let least = run.iter().copied().fold(u8::MAX, u8::min);
-    if least >= b' ' { end } else { run.iter().position(|byte| *byte < b' ').unwrap_or(end) }
-}
-
-const WORD: usize = size_of::<u64>();
-/// So many words of a text are looked at one by one.
-const SHORT_WORDS: usize = 4;
-
-/// The upper bit of each byte that is a quote, a backslash or a control character. Exact up to the first of them;
-/// what is above it may be told wrongly.
-fn ending_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 0xFF;
-    let below =
-        |word: u64, limit: u8| word.wrapping_sub(ONES * u64::from(limit)) & !word & (ONES << 7);
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    below(word, b' ') | is(b'"') | is(b'\\')
 }

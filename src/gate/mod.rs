@@ -21,6 +21,7 @@ pub mod entry;
 pub mod headers;
 pub mod key;
 mod number;
+mod plain;
 pub mod pointer;
 pub mod receipt;
 pub mod record;

@@ -53,7 +53,8 @@ fn decide(watermark_ns: TimeNs, record: &[u8]) -> Decision {
 /// RocksDB's own compactions drop what is dead as they come along, but may not touch the oldest and
 /// largest run for long. So the table is rewritten when source time has gone on by half a window since `from_ns`,
 /// before which no key in it expired: the last time, or when its first key did. Under a steady load about a third of
-/// it is dead by then, and a key is rewritten two or three times in its life. `docs/performance.md` has what it costs, and what the other way would.
+/// it is dead by then, and a key is rewritten two or three times in its life. `docs/performance.md` has what it costs,
+/// and what the other way would.
 pub(super) fn rewrite_is_due(window_ns: TimeNs, from_ns: TimeNs, watermark_ns: TimeNs) -> bool {
     window_ns > 0 && watermark_ns.saturating_sub(from_ns) >= window_ns.div_euclid(2).max(1)
 }

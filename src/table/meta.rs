@@ -111,11 +111,8 @@ impl<'a> Meta<'a> {
     }
 
     pub(super) fn set_collected(&self, watermark_ns: TimeNs) -> Result<(), TableError> {
-        let mut batch = WriteBatch::default();
-        self.put_collected(&mut batch, watermark_ns);
-        self.db
-            .write(batch)
-            .map_err(|source| TableError::rocks(self.path, "noting a rewrite", source))
+        let written = self.db.put_cf(self.family, COLLECTED, watermark_ns.to_le_bytes());
+        written.map_err(|source| TableError::rocks(self.path, "noting a rewrite", source))
     }
 
     fn number<const N: usize>(&self, name: &str, bytes: &[u8]) -> Result<[u8; N], TableError> {

@@ -21,8 +21,8 @@ const EIGHTHS_OF_A_WINDOW: u64 = 13;
 const MB: f64 = 1e6;
 
 /// Looks up and writes new keys in rounds of 1,000, on a table of its own, until N keys live, and on until the table
-/// is rewritten because half as many have expired. Memory is bounded as `table.memory_mb` says. Stop anything else that wants the
-/// machine
+/// is rewritten because half as many have expired. Memory is bounded as `table.memory_mb` says. Stop anything else
+/// that wants the machine
 #[derive(Args)]
 pub struct Table {
     /// How many keys live at once
