@@ -14,6 +14,7 @@ use crate::numbered::{
     GATE, commit, copy, cursors, files, flip, key, open, put_raw, record, refusal,
 };
 use crate::support::load::Dice;
+use crate::support::wait_for;
 
 /// Keys of each file of the template, and of its log.
 const KEYS_A_FILE: u64 = 1_500;
@@ -35,9 +36,28 @@ fn template() -> &'static Path {
                 table.flush().unwrap();
             }
         }
-        copy(dir.path())
+        wait_for("a copy that was not made within a merge", || {
+            let copied = copy(dir.path());
+            every_table_file_is_live(copied.path()).then_some(copied)
+        })
     });
     made.path()
+}
+
+/// RocksDB merges the files of positions when there are enough: what a copy holds of a merge's inputs or
+/// output, while its manifest names only the other, may be lost without harm.
+fn every_table_file_is_live(table: &Path) -> bool {
+    // To open it, even to read, leaves files.
+    let opened = copy(table);
+    let Ok(db) = rocksdb::DB::open_cf_for_read_only(
+        &rocksdb::Options::default(),
+        opened.path().join("db"),
+        ["keys", "meta"],
+        false,
+    ) else {
+        return false;
+    };
+    db.live_files().unwrap().len() == files(table, ".sst").len()
 }
 
 /// Name and bytes of every file, without what says nothing about the table.
