@@ -23,7 +23,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::gate::entry::KEY;
 use crate::nats::connect::Connection;
-use crate::nats::pull::{Brought, Pull};
+use crate::nats::pull::{Brought, PULL_MESSAGES, Pull};
 
 /// So many acknowledgements of the output may be outstanding. Beyond 10,000 messages the server drops what waits
 /// before a stream.
@@ -95,7 +95,9 @@ async fn begin(input: &Connection, config: &Config) -> anyhow::Result<(Pull, Opt
     let begun = clock::monotonic();
     loop {
         let breaks = input.breaks();
-        let mut pull = Pull::open(input, &config.input.stream, config.consumer(), breaks).await?;
+        let mut pull =
+            Pull::open(input, &config.input.stream, config.consumer(), breaks, PULL_MESSAGES)
+                .await?;
         match pull.next().await {
             Ok(brought) => return Ok((pull, Some(brought))),
             Err(broken) if broken.denied || begun.elapsed() > REACHED_WITHIN => {

@@ -154,10 +154,7 @@ fn options(nats: &Nats, role: &str) -> Result<ConnectOptions, ConnectFailure> {
         .subscription_capacity(SUBSCRIPTION_CAPACITY)
         .read_buffer_capacity(u16::MAX)
         .require_tls(nats.tls_required)
-        .reconnect_delay_callback(|attempts| {
-            let backoff = 50_u64.saturating_mul(1 << attempts.min(6));
-            Duration::from_millis(backoff).min(RECONNECT_DELAY_MAX)
-        });
+        .reconnect_delay_callback(reconnect_delay);
     if let Some(authorities) = &nats.tls_ca {
         options = options.add_root_certificates(authorities.clone());
     }
@@ -165,6 +162,15 @@ fn options(nats: &Nats, role: &str) -> Result<ConnectOptions, ConnectFailure> {
         options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     Ok(options)
+}
+
+/// Before this attempt since the connection was last there, counted from one. The client asks before its first
+/// connection too, and nothing has failed then.
+fn reconnect_delay(attempt: usize) -> Duration {
+    match attempt {
+        0 | 1 => Duration::ZERO,
+        _ => Duration::from_millis(50 << attempt.min(6)).min(RECONNECT_DELAY_MAX),
+    }
 }
 
 fn login(nats: &Nats) -> Result<ConnectOptions, ConnectFailure> {
@@ -236,7 +242,9 @@ fn is_new_enough(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::is_new_enough;
+    use std::time::Duration;
+
+    use super::{RECONNECT_DELAY_MAX, is_new_enough, reconnect_delay};
 
     #[test]
     fn versions() {
@@ -246,5 +254,11 @@ mod tests {
         for unfit in ["2.12.8", "2.13.9", "1.99.0", "", "dev"] {
             assert!(!is_new_enough(unfit), "{unfit}");
         }
+    }
+    #[test]
+    fn the_first_attempt_is_made_at_once() {
+        assert_eq!(reconnect_delay(1), Duration::ZERO);
+        assert_eq!(reconnect_delay(2), Duration::from_millis(200));
+        assert_eq!(reconnect_delay(usize::MAX), RECONNECT_DELAY_MAX);
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_nats::{Message, Subject};
 
 use super::place::{Place, matches};
-use super::pull::{Broken, Brought, Pull, broken};
+use super::pull::{Broken, Brought, PULL_MESSAGES, Pull, broken};
 use crate::config::InputStream;
 use crate::gate::action::RawAction;
 use crate::gate::engine::delivery::Due;
@@ -219,7 +219,9 @@ impl Feed {
                 .await?;
             self.still_the_same().await?;
             let stream = &self.input.stream;
-            let pull = Pull::open(&self.connection, stream, &self.consumer, self.breaks).await?;
+            let pull =
+                Pull::open(&self.connection, stream, &self.consumer, self.breaks, PULL_MESSAGES)
+                    .await?;
             self.pull = Some(pull);
         }
         self.pull.as_mut().ok_or_else(|| broken("feed_ended", "no pull"))

@@ -16,8 +16,8 @@ use super::connect::Connection;
 use super::place::Place;
 use crate::gate::engine::delivery::{Hole, Numbered};
 
-/// Messages a pull asks for; two pulls may be outstanding.
-const PULL_MESSAGES: u64 = 2048;
+/// Messages that a pull asks for where each is more work than to bring it; two pulls may be outstanding.
+pub(crate) const PULL_MESSAGES: u64 = 2048;
 /// Bytes a pull may bring, at least; never less than two of the server's largest messages.
 const PULL_BYTES: usize = 8 << 20;
 const PULL_EXPIRES: Duration = Duration::from_secs(60);
@@ -73,19 +73,21 @@ pub(crate) struct Pull {
     next_subject: String,
     messages: Subscriber,
     inbox: String,
+    pull_messages: u64,
     outstanding: u64,
     delivered: Numbered,
     breaks: u64,
 }
 
 impl Pull {
-    /// From a consumer whose first delivery will be number 1. A connection that broke more than `breaks`
-    /// times ends it.
+    /// From a consumer whose first delivery will be number 1, in pulls of so many messages. A connection that broke
+    /// more than `breaks` times ends it.
     pub(crate) async fn open(
         connection: &Connection,
         stream: &str,
         consumer: &str,
         breaks: u64,
+        pull_messages: u64,
     ) -> Result<Self, Broken> {
         let inbox = connection.client.new_inbox();
         let subscribed = connection.client.subscribe(inbox.clone()).await;
@@ -96,6 +98,7 @@ impl Pull {
             connection: connection.clone(),
             messages,
             inbox,
+            pull_messages,
             outstanding: 0,
             delivered: Numbered::default(),
             breaks,
@@ -138,12 +141,12 @@ impl Pull {
 
     /// Keeps enough asked for that the server is never idle.
     async fn replenish(&mut self) -> Result<(), Broken> {
-        if self.outstanding > PULL_MESSAGES {
+        if self.outstanding > self.pull_messages {
             return Ok(());
         }
         let bytes = PULL_BYTES.max(2 * self.connection.message_bytes_max() + (1 << 17));
         let body = json!({
-            "batch": PULL_MESSAGES, "max_bytes": bytes,
+            "batch": self.pull_messages, "max_bytes": bytes,
             "expires": PULL_EXPIRES.as_nanos() as u64,
             "idle_heartbeat": HEARTBEAT.as_nanos() as u64,
         });
@@ -151,7 +154,7 @@ impl Pull {
         let sent =
             self.connection.client.publish_with_reply(subject, inbox, body.to_string().into());
         sent.await.map_err(|error| broken("feed_request", error))?;
-        self.outstanding += PULL_MESSAGES;
+        self.outstanding += self.pull_messages;
         Ok(())
     }
 

@@ -14,7 +14,9 @@ use super::raw::{self, RawMessage};
 use super::setup;
 use crate::config::Config;
 
-/// Messages handed over at once: half of a pull, so that before the next is asked for there is always one that
+/// Messages that a pull asks for: little work each, so that the server would soon have none left to bring.
+const PULL_MESSAGES: u64 = 8192;
+/// Messages handed over at once: far less than a pull, so that before the next is asked for there is always one that
 /// the server still has to fill.
 const CHUNK_ENTRIES_MAX: usize = 1024;
 /// Where entries are smaller than this on average, they come with their payloads: to leave those out, the
@@ -88,7 +90,7 @@ impl Tail {
             "num_replicas": 1, "description": "Reads a stream in order",
         });
         let consumer = make_consumer(&connection, &config.name, stream, wanted).await?;
-        let pull = Pull::open(&connection, stream, &consumer, breaks).await?;
+        let pull = Pull::open(&connection, stream, &consumer, breaks, PULL_MESSAGES).await?;
         Ok(Self { connection, stream: stream.to_owned(), payloads, pull })
     }
 
