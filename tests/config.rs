@@ -84,7 +84,7 @@ fn defaults_are_those_of_the_contract() {
     assert_eq!(c.retention.window, Duration::from_hours(7 * 24));
     assert_eq!(c.retention.clock_skew, Duration::from_mins(10));
     assert_eq!((c.ledger.replicas, c.ledger.max_age), (1, None));
-    assert_eq!((c.table.path, c.table.memory_mb), ("data/keys".into(), 400));
+    assert_eq!((c.table.path, c.table.memory_mb), ("data/keys".into(), 450));
     assert_eq!((c.backup.path, c.backup.keep), (None, 24));
     assert_eq!(c.backup.every, Duration::from_hours(1));
     assert_eq!(c.http.listen, Some("127.0.0.1:8687".parse().unwrap()));

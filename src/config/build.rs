@@ -42,7 +42,7 @@ pub(super) fn config(r: &mut Reader) -> Config {
         },
         table: Table {
             path: r.parse("table.path", "data/keys", syntax::path),
-            memory_mb: r.count("table.memory_mb", 400, &(64..=1_000_000)),
+            memory_mb: r.count("table.memory_mb", 450, &(64..=1_000_000)),
         },
         backup: Backup {
             path: r.optional("backup.path", "", syntax::path),

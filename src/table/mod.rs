@@ -36,7 +36,7 @@ pub use rocks::{Collected, RocksTable};
 pub use write_behind::WriteBehind;
 
 /// The bound of cache and write buffers where none is given.
-pub const MEMORY_BYTES: usize = 400_000_000;
+pub const MEMORY_BYTES: usize = 450_000_000;
 
 /// A table of keys. Calls block (disk); they may come from several threads, but commits from one at a
 /// time, in ledger order.
