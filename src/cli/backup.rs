@@ -58,12 +58,13 @@ impl Backup {
         let keep = self.keep.map(|keep| keep as usize);
         // The worker has a working directory of its own.
         let directory = std::path::absolute(&self.directory).context("the directory")?;
-        let table = &config.table.path;
+        let (memory_bytes, table) = (config.table.memory_bytes(), &config.table.path);
         let request = Request::Backup { directory: directory.clone(), keep };
         let begun = clock::monotonic();
         loop {
-            let opened =
-                tokio::task::block_in_place(|| RocksTable::open_existing(table, &config.name));
+            let opened = tokio::task::block_in_place(|| {
+                RocksTable::open_existing(memory_bytes, table, &config.name)
+            });
             match opened {
                 Ok(open) => {
                     let made = tokio::task::block_in_place(|| {

@@ -30,12 +30,13 @@ pub enum Old {
     Unreadable(TableError),
 }
 
-/// Looks at the table in `path`, and makes an empty one beside it. The directory is this process's until
-/// the new one is dropped.
+/// Looks at the table in `path`, and makes an empty one beside it, whose cache and write buffers take `memory_bytes` at
+/// most. The directory is this process's until the new one is dropped.
 ///
 /// Refuses, and changes nothing, what nobody should replace by mistake: a table in use, of another gate,
 /// or of a newer format.
 pub fn begin(
+    memory_bytes: usize,
     path: &Path,
     gate_name: &str,
     filling: Filling,
@@ -56,7 +57,7 @@ pub fn begin(
         ) => Old::Unreadable(error),
         Err(error) => return Err(error),
     };
-    Ok((old, RocksTable::beside(home, gate_name, filling)?))
+    Ok((old, RocksTable::beside(home, memory_bytes, gate_name, filling)?))
 }
 
 /// Puts the new table in the old one's place; where the old one is kept, if there was one.

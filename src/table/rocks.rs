@@ -81,15 +81,19 @@ impl RocksTable {
         Self::open_in(home, memory_bytes, gate_name)
     }
 
-    /// The same within [`MEMORY_BYTES`] for a table that must be there: makes nothing.
-    pub fn open_existing(path: &Path, gate_name: &str) -> Result<Self, TableError> {
+    /// [`RocksTable::open_within`], for a table that must be there: makes nothing.
+    pub fn open_existing(
+        memory_bytes: usize,
+        path: &Path,
+        gate_name: &str,
+    ) -> Result<Self, TableError> {
         let missing = || TableError::Missing { path: path.to_owned() };
         if !path.is_dir() {
             return Err(missing());
         }
         let home = Home::take(path)?;
         match home.has_db()? {
-            true => Self::open_in(home, MEMORY_BYTES, gate_name),
+            true => Self::open_in(home, memory_bytes, gate_name),
             false => Err(missing()),
         }
     }
@@ -115,9 +119,11 @@ impl RocksTable {
     }
 
     /// A fresh table beside the one that is in the directory of `home`, to take its place with
-    /// [`RocksTable::replace`]. It writes no log, since what is not finished is thrown away.
+    /// [`RocksTable::replace`], within `memory_bytes` as [`RocksTable::open_within`]. It writes no log, since what is
+    /// not finished is thrown away.
     pub(super) fn beside(
         home: Home,
+        memory_bytes: usize,
         gate_name: &str,
         filling: Filling,
     ) -> Result<Self, TableError> {
@@ -126,7 +132,7 @@ impl RocksTable {
         let mut writing = WriteOptions::default();
         writing.disable_wal(true);
         let failed = |source| TableError::rocks(&home.path, "opening", source);
-        let memory = Memory::of(MEMORY_BYTES);
+        let memory = Memory::of(memory_bytes);
         let database = options::filling_database(filling, &memory).map_err(failed)?;
         let families = options::filling_families(filling, &memory).map_err(failed)?;
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;

@@ -94,7 +94,8 @@ pub async fn prepare(config: &Config, accept_ledger: bool) -> anyhow::Result<Reb
         Some(_) => Filling::WrittenAndRead,
         None => Filling::Written,
     };
-    let (old, table) = rebuild::begin(&config.table.path, &config.name, filling)?;
+    let (memory_bytes, path) = (config.table.memory_bytes(), &config.table.path);
+    let (old, table) = rebuild::begin(memory_bytes, path, &config.name, filling)?;
     let read = async {
         let disagreement = match &old {
             Old::Readable(old) => disagreement(config, &connection, old).await?,
