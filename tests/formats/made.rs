@@ -1,12 +1,17 @@
 //! A fixture of what this version writes: two inputs, several rules and windows, keys of every kind.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::fixture::{Place, Retry, STREAMS, Setting, message};
 use crate::support::ledger::Entry;
 use crate::support::model::Rules;
 use crate::support::raw::Outgoing;
 use crate::support::server::{Server, V2_14, copy_tree};
+use crate::support::wait_until;
+
+/// The window of keys that have expired when they are retried.
+const SHORT: Duration = Duration::from_secs(1);
 
 /// Writes it into this directory, which is made.
 pub fn make(to: &Path) {
@@ -55,9 +60,10 @@ fn fill(place: &mut Place) -> Vec<Retry> {
     let entries = term(place, Setting::Plain, &rules, &of_every_kind());
     retries.extend(of_early_keys(&entries));
 
-    let short = Rules { window: std::time::Duration::from_millis(1_000), ..plain.clone() };
+    let short = Rules { window: SHORT, ..plain.clone() };
     let expiring: Vec<_> = (0..20).map(|n| keyed("actions.pay", "short", n, "1")).collect();
     term(place, Setting::Plain, &short, &expiring);
+    let published = Instant::now();
     let gone = (0..20).map(|n| retry(Setting::Plain, "actions.pay", "short", n, "2", "accepted"));
     retries.extend(gone);
 
@@ -103,6 +109,7 @@ fn fill(place: &mut Place) -> Vec<Retry> {
     // The last entry is a marker.
     let again: Vec<_> = (0..5).map(|n| keyed("actions.pay", "late", n, &amount(n, "3"))).collect();
     term(place, Setting::Plain, &plain, &again);
+    wait_until("the short window to be over", || published.elapsed() > SHORT);
     retries
 }
 
