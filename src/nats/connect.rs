@@ -255,6 +255,7 @@ mod tests {
             assert!(!is_new_enough(unfit), "{unfit}");
         }
     }
+
     #[test]
     fn the_first_attempt_is_made_at_once() {
         assert_eq!(reconnect_delay(1), Duration::ZERO);

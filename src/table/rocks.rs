@@ -63,7 +63,7 @@ impl RocksTable {
     }
 
     /// Opens the table of the gate `gate_name` in the directory `path`, a fresh one if there is none. Its cache and
-    /// write buffers take `memory_bytes` at most; indexes and filters are in the cache, 2.1 bytes a key.
+    /// write buffers take `memory_bytes` at most; indexes and filters are in the cache, 2.3 bytes a key.
     ///
     /// Refuses, and changes nothing, when the directory is in use, when its table is damaged, of a newer
     /// format or another gate's. A database of which only a part is there is damaged.
