@@ -107,7 +107,7 @@ pub fn look_up_bytes(world: &mut World, request: &[u8]) -> Answer {
 }
 
 /// Waits until the worker has in its table what the ledger holds.
-fn catch_up(world: &mut World) {
+pub fn catch_up(world: &mut World) {
     if world.gate.is_started() {
         let ledger = world.ledger();
         let last = streams::last_sequence(&mut world.client, &ledger);

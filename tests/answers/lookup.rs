@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::asking::{Answer, Caller, known, look_up, look_up_bytes, run, unknown};
+use crate::asking::{Answer, Caller, catch_up, known, look_up, look_up_bytes, run, unknown};
 use crate::support::gate::Gate;
 use crate::support::load::Dice;
 use crate::support::model::Rules;
@@ -42,6 +42,7 @@ fn a_known_key_shows_its_run_and_an_unknown_one_is_404() {
     let sequence = world.publish(&Outgoing::new("actions.pay", &headers, b"1"));
     let report = world.check();
     let entry = report.entry(sequence);
+    catch_up(&mut world);
     let answer = look_up(&mut world, &json!({ "key": "k", "scope": ["a"] }));
     let first = json!({
         "sequence": sequence, "ledger_sequence": entry.sequence, "time": answer.body["first"]["time"],

@@ -18,6 +18,7 @@ pub mod raw;
 pub mod server;
 pub mod stores;
 pub mod streams;
+pub mod tcp;
 pub mod term;
 pub mod world;
 

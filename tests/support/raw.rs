@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::tcp::Connection;
 use super::{DEADLINE, wait_for};
 
 /// How many requests are on their way at once when many are sent.
@@ -95,8 +95,7 @@ impl Login {
 }
 
 pub struct Client {
-    reader: BufReader<TcpStream>,
-    writer: TcpStream,
+    connection: BufReader<Connection>,
     inbox: String,
     requests: u64,
     subscriptions: u64,
@@ -105,13 +104,9 @@ pub struct Client {
 impl Client {
     /// Connects; `None` while the server does not answer.
     pub fn try_connect(port: u16, login: &Login) -> Option<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-        stream.set_nodelay(true).ok()?;
-        stream.set_read_timeout(Some(DEADLINE)).ok()?;
-        let writer = stream.try_clone().ok()?;
+        let connection = Connection::open(port, DEADLINE).ok()?;
         let mut client = Self {
-            reader: BufReader::with_capacity(READ_BYTES, stream),
-            writer,
+            connection: BufReader::with_capacity(READ_BYTES, connection),
             inbox: format!("_INBOX.itest{}", uuid::Uuid::now_v7().simple()),
             requests: 0,
             subscriptions: 1,
@@ -125,7 +120,7 @@ impl Client {
             "auth_token": login.token,
         });
         let hello = format!("CONNECT {connect}\r\nSUB {}.* 1\r\nPING\r\n", client.inbox.clone());
-        client.writer.write_all(hello.as_bytes()).ok()?;
+        client.write(hello.as_bytes()).ok()?;
         loop {
             match client.line()? {
                 line if line.starts_with(b"PONG") => return Some(client),
@@ -139,7 +134,7 @@ impl Client {
     pub fn send(&mut self, message: &Outgoing, reply: Option<&str>) {
         let mut bytes = Vec::with_capacity(message.payload.len() + 256);
         encode(message, reply, &mut bytes);
-        self.writer.write_all(&bytes).unwrap();
+        self.write(&bytes).unwrap();
     }
 
     /// Sends a message and waits for the one answer.
@@ -163,7 +158,7 @@ impl Client {
                 self.requests += 1;
                 encode(message, Some(&reply), &mut bytes);
             }
-            self.writer.write_all(&bytes).ok()?;
+            self.write(&bytes).ok()?;
             let mut got: HashMap<u64, Delivery> = HashMap::new();
             while got.len() < chunk.len() {
                 let delivery = self.delivery()?;
@@ -230,14 +225,14 @@ impl Client {
 
     /// How long to wait for an answer.
     pub fn patience(&mut self, most: Duration) {
-        self.writer.set_read_timeout(Some(most)).unwrap();
+        self.connection.get_mut().set_patience(most);
     }
 
     /// Listens on a subject.
     pub fn subscribe(&mut self, subject: &str) {
         self.subscriptions += 1;
         let line = format!("SUB {subject} {}\r\nPING\r\n", self.subscriptions);
-        self.writer.write_all(line.as_bytes()).unwrap();
+        self.write(line.as_bytes()).unwrap();
         while !self.line().expect("an answer").starts_with(b"PONG") {}
     }
 
@@ -256,7 +251,7 @@ impl Client {
                 (b"HMSG", _) => {
                     return self.body(words[1], Some(words[3]), Some(words[4]), words[5]);
                 }
-                (b"PING", _) => self.writer.write_all(b"PONG\r\n").ok()?,
+                (b"PING", _) => self.write(b"PONG\r\n").ok()?,
                 (b"-ERR", _) if line.ends_with(b"'Server Shutdown'") => return None,
                 (b"-ERR", _) => panic!("the server says {}", String::from_utf8_lossy(&line)),
                 _ => {}
@@ -270,16 +265,16 @@ impl Client {
         let (mut came, mut line) = (0, Vec::new());
         while came < most {
             line.clear();
-            if !matches!(self.reader.read_until(b'\n', &mut line), Ok(1..)) {
+            if !matches!(self.connection.read_until(b'\n', &mut line), Ok(1..)) {
                 break;
             }
             if line.starts_with(b"HMSG ") || line.starts_with(b"MSG ") {
                 let total = line.trim_ascii_end().rsplit(|byte| *byte == b' ').next().unwrap();
                 let total: u64 = std::str::from_utf8(total).unwrap().parse().unwrap();
-                let body = &mut self.reader.by_ref().take(total + 2);
+                let body = &mut self.connection.by_ref().take(total + 2);
                 came += u64::from(std::io::copy(body, &mut std::io::sink()).is_ok());
             } else if line.starts_with(b"PING") {
-                self.writer.write_all(b"PONG\r\n").unwrap();
+                self.write(b"PONG\r\n").unwrap();
             }
         }
         came
@@ -294,7 +289,7 @@ impl Client {
     ) -> Option<Delivery> {
         let number = |text: &[u8]| -> usize { String::from_utf8_lossy(text).parse().unwrap() };
         let mut bytes = vec![0; number(total) + 2];
-        self.reader.read_exact(&mut bytes).ok()?;
+        self.connection.read_exact(&mut bytes).ok()?;
         bytes.truncate(bytes.len() - 2);
         let payload = bytes.split_off(headers.map_or(0, number));
         Some(Delivery {
@@ -310,9 +305,13 @@ impl Client {
         subject.strip_prefix(&self.inbox)?.strip_prefix('.')?.parse().ok()
     }
 
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.connection.get_mut().write_all(bytes)
+    }
+
     fn line(&mut self) -> Option<Vec<u8>> {
         let mut line = Vec::new();
-        match self.reader.read_until(b'\n', &mut line) {
+        match self.connection.read_until(b'\n', &mut line) {
             Ok(0) | Err(_) => None,
             Ok(_) => {
                 line.truncate(line.len().saturating_sub(2));
