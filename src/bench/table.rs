@@ -40,7 +40,9 @@ pub trait Measured: KeyTable {
 impl Measured for WriteBehind {
     fn collect(&self) -> Result<bool, TableError> {
         self.write_out()?;
-        self.table().collect_expired().map(|collected| collected.rewritten)
+        let collected = self.table().collect_expired()?;
+        self.table().learn()?;
+        Ok(collected.rewritten)
     }
 
     fn write_behind(&self) {

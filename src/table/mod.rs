@@ -6,14 +6,15 @@
 //! taken for "not there", and a damaged table is refused, never replaced by an empty one.
 //!
 //! In reading order: this file (the trait, its errors), [`memory`] (the twin for tests and the
-//! simulator), [`rocks`] (the real one), `write_behind` (what the worker puts in front of it), `options`
-//! (RocksDB's settings, and why), `home` (the files around RocksDB), `meta` (format, owner, positions), `look`
-//! (reading without changing), `expiry` (when the space of a dead key is freed), [`rebuild`] (a new table in the
-//! place of the old one), [`backup`] (copies to restore it from).
+//! simulator), [`rocks`] (the real one), `key_filter` (what answers most look-ups in its stead), `write_behind` (what the
+//! worker puts in front of it), `options` (RocksDB's settings, and why), `home` (the files around RocksDB), `meta`
+//! (format, owner, positions), `look` (reading without changing), `expiry` (when the space of a dead key is freed),
+//! [`rebuild`] (a new table in the place of the old one), [`backup`] (copies to restore it from).
 
 pub mod backup;
 mod expiry;
 mod home;
+mod key_filter;
 mod look;
 pub mod memory;
 mod meta;

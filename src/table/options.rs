@@ -30,11 +30,20 @@ const WRITE_BUFFER_BYTES: usize = 32 * MIB;
 /// What they take, the cache lacks: where compactions are behind, filters would be pushed out by keys that wait.
 const WRITE_BUFFERS_MAX: i32 = 3;
 /// Runs are merged when there are so many, and not fewer than so many alike: a key is written again less often. Look-ups
-/// ask more runs, but only their filters.
-const RUNS_MERGED_AT: i32 = 8;
+/// of keys that are there ask the filters of more runs; few others come so far (`key_filter`).
+const RUNS_MERGED_AT: i32 = 32;
 const RUNS_MERGED_MIN: i32 = 4;
+/// Where merges are so far behind, RocksDB slows commits down, and stops them: its own 20 and 36 are for merges at 4.
+const RUNS_SLOWED_AT: i32 = 80;
+const RUNS_STOPPED_AT: i32 = 120;
+/// RocksDB would merge everything whenever what is newer is twice as large as the oldest run, to free what was
+/// overwritten: of keys that come once, nothing. `expiry` rewrites the table when there is something to free.
+const SIZE_AMPLIFICATION_MAX_PERCENT: i32 = 1_000_000;
 const BLOCK_BYTES: usize = 8 * KIB;
 const FILTER_BITS_PER_KEY: f64 = 16.0;
+/// Filters and indexes are read in such parts. Whole, those of a large file take 4 MB: where the cache lacks them, for a
+/// single key.
+const FILTER_PART_BYTES: usize = 4 * KIB;
 /// Of a write buffer's bytes, for its own filter: about 20 bits a key.
 const MEMTABLE_FILTER_RATIO: f64 = 0.02;
 /// Large files, so that a large table has few of them.
@@ -66,9 +75,8 @@ pub(super) enum Logs {
     Unchained,
 }
 
-/// Cache and write buffers of one table, which share one bound and take it only as needed. The cache holds the
-/// filters (2 bytes a key) and indexes too: where they do not fit, they push each other out, and look-ups wait
-/// for the disk.
+/// Cache and write buffers of one table, which share one bound and take it only as needed. The cache holds parts of the
+/// files' filters (2 bytes a key) and indexes too.
 pub(super) struct Memory {
     cache: Cache,
     write_buffers: WriteBufferManager,
@@ -188,8 +196,11 @@ pub(super) fn keys(watermark: &Watermark, memory: &Memory) -> Result<Options, ro
     // A key is written once and read seldom: the least writing wins. Needs twice the disk at its peak.
     options.set_compaction_style(DBCompactionStyle::Universal);
     options.set_level_zero_file_num_compaction_trigger(RUNS_MERGED_AT);
+    options.set_level_zero_slowdown_writes_trigger(RUNS_SLOWED_AT);
+    options.set_level_zero_stop_writes_trigger(RUNS_STOPPED_AT);
     let mut merging = UniversalCompactOptions::default();
     merging.set_min_merge_width(RUNS_MERGED_MIN);
+    merging.set_max_size_amplification_percent(SIZE_AMPLIFICATION_MAX_PERCENT);
     options.set_universal_compaction_options(&merging);
     options.set_target_file_size_base(FILE_BYTES);
     // Digests do not compress, keys do; what will be rewritten soon is not worth it.
@@ -220,7 +231,9 @@ fn blocks(memory: &Memory) -> BlockBasedOptions {
     blocks.set_format_version(6);
     // A hash over the files' index (`HashSearch`) would need a prefix extractor, and our keys have no useful
     // prefix. One inside data blocks takes 1.3 bytes a key, and saves time only where a key is found.
-    blocks.set_index_type(BlockBasedIndexType::BinarySearch);
+    blocks.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    blocks.set_partition_filters(true);
+    blocks.set_metadata_block_size(FILTER_PART_BYTES);
     // Filters and indexes are in the cache, so that memory has one bound.
     blocks.set_block_cache(&memory.cache);
     blocks.set_cache_index_and_filter_blocks(true);

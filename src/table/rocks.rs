@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use rocksdb::properties::{BACKGROUND_ERRORS, ESTIMATE_NUM_KEYS};
 use rocksdb::statistics::Ticker;
 use rocksdb::{
-    BottommostLevelCompaction, CompactOptions, DB, FlushOptions, Options, WriteBatch, WriteOptions,
+    BottommostLevelCompaction, ColumnFamily, CompactOptions, DB, FlushOptions, Options, WriteBatch,
+    WriteOptions,
 };
 
 use super::expiry::{Watermark, rewrite_is_due};
 use super::home::{Home, bytes_in};
+use super::key_filter::KeyFilter;
 use super::look::Looked;
 use super::meta::{Meta, family};
 use super::options::{self, Filling, KEYS, Logs, META, Memory};
@@ -23,6 +25,8 @@ use crate::gate::key::ActionKey;
 use crate::gate::record::KeyRecord;
 use crate::gate::source::TimeNs;
 
+/// So much of the memory is the filter's of all keys, one half: the files' own, in the cache, are asked little.
+const KEY_FILTER_SHARE: usize = 2;
 /// A first guess of the bytes that a key and its record take in a write batch.
 const BYTES_PER_PUT: usize = 120;
 
@@ -42,6 +46,7 @@ pub struct RocksTable {
     /// So many flushes and compactions had failed when that was last asked.
     background_errors: AtomicU64,
     writing: WriteOptions,
+    filter: KeyFilter,
     /// RocksDB's files.
     place: PathBuf,
     pub(super) home: Home,
@@ -62,8 +67,8 @@ impl RocksTable {
         Self::open_within(MEMORY_BYTES, path, gate_name)
     }
 
-    /// Opens the table of the gate `gate_name` in the directory `path`, a fresh one if there is none. Its cache and
-    /// write buffers take `memory_bytes` at most; indexes and filters are in the cache, 2.3 bytes a key.
+    /// Opens the table of the gate `gate_name` in the directory `path`, a fresh one if there is none. Its filter of all
+    /// keys, cache and write buffers take `memory_bytes` at most.
     ///
     /// Refuses, and changes nothing, when the directory is in use, when its table is damaged, of a newer
     /// format or another gate's. A database of which only a part is there is damaged.
@@ -107,7 +112,8 @@ impl RocksTable {
         }
         // What a rebuild or a restore has left unfinished may be as large as the table.
         home.new_db()?;
-        let (watermark, memory) = (Watermark::default(), Memory::of(memory_bytes));
+        let filter_bytes = memory_bytes / KEY_FILTER_SHARE;
+        let (watermark, memory) = (Watermark::default(), Memory::of(memory_bytes - filter_bytes));
         let failed = |source| TableError::rocks(&home.path, "opening", source);
         let database = options::database(Logs::Chained, &memory).map_err(failed)?;
         let families = options::families(&watermark, &memory, &families).map_err(failed)?;
@@ -115,7 +121,7 @@ impl RocksTable {
         // Into the log, without fsync: what a power failure takes, the ledger replays.
         let mut writing = WriteOptions::default();
         writing.set_memtable_insert_hint_per_batch(true);
-        Self::of(home, place, database, db, watermark, writing)
+        Self::of(home, place, database, db, watermark, writing, KeyFilter::new(filter_bytes))
     }
 
     /// A fresh table beside the one that is in the directory of `home`, to take its place with
@@ -136,7 +142,9 @@ impl RocksTable {
         let database = options::filling_database(filling, &memory).map_err(failed)?;
         let families = options::filling_families(filling, &memory).map_err(failed)?;
         let db = DB::open_cf_descriptors(&database, &place, families).map_err(failed)?;
-        Self::of(home, place, database, db, Watermark::default(), writing)
+        // Never learnt.
+        let filter = KeyFilter::new(0);
+        Self::of(home, place, database, db, Watermark::default(), writing, filter)
     }
 
     /// Puts everything on disk, and in the place of the table that was there, which is kept aside: where
@@ -165,6 +173,7 @@ impl RocksTable {
         db: DB,
         watermark: Watermark,
         writing: WriteOptions,
+        filter: KeyFilter,
     ) -> Result<Self, TableError> {
         let collected = Meta::of(&db, &home.path)?.collected()?;
         Ok(Self {
@@ -176,6 +185,7 @@ impl RocksTable {
             poison: OnceLock::new(),
             background_errors: AtomicU64::new(0),
             writing,
+            filter,
             place,
             home,
         })
@@ -189,7 +199,7 @@ impl RocksTable {
     /// Puts everything committed so far on disk, keys and positions together. For a clean stop.
     pub fn flush(&self) -> Result<(), TableError> {
         self.usable()?;
-        let families = [family(&self.db, self.path(), KEYS)?, family(&self.db, self.path(), META)?];
+        let families = [self.family(KEYS)?, self.family(META)?];
         let flushed = self.db.flush_cfs_opt(&families, &FlushOptions::default());
         flushed.map_err(|source| self.failed("flushing", source))
     }
@@ -230,21 +240,32 @@ impl RocksTable {
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
         options.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
-        let keys = family(&self.db, self.path(), KEYS)?;
+        let keys = self.family(KEYS)?;
         self.db.compact_range_cf_opt(keys, None::<&[u8]>, None::<&[u8]>, &options);
-        Ok(!self.interrupted.load(Ordering::Acquire))
+        Ok(!self.is_interrupted())
     }
 
-    /// For a backup.
+    pub(super) fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire)
+    }
+
     pub(super) fn db(&self) -> &DB {
         &self.db
+    }
+
+    pub(super) fn filter(&self) -> &KeyFilter {
+        &self.filter
+    }
+
+    pub(super) fn family(&self, name: &str) -> Result<&ColumnFamily, TableError> {
+        family(&self.db, self.path(), name)
     }
 
     fn meta(&self) -> Result<Meta<'_>, TableError> {
         Meta::of(&self.db, self.path())
     }
 
-    fn failed(&self, doing: &'static str, source: rocksdb::Error) -> TableError {
+    pub(super) fn failed(&self, doing: &'static str, source: rocksdb::Error) -> TableError {
         TableError::rocks(self.path(), doing, source)
     }
 
@@ -285,11 +306,15 @@ impl RocksTable {
         changes: impl ExactSizeIterator<Item = (&'a ActionKey, &'a Option<KeyRecord>)>,
         cursors: &Cursors,
     ) -> Result<(), TableError> {
-        let keys = family(&self.db, self.path(), KEYS)?;
+        let keys = self.family(KEYS)?;
         // In order, neighbours find their places in the write buffer sooner.
         let changes = sorted(changes);
         let records = changes.iter().filter_map(|(.., record)| record.as_ref());
         let first_expires_ns = self.expires_first(records, cursors);
+        // Held until they are written.
+        let _writing = self.filter.writing();
+        let hashes: Vec<_> = changes.iter().map(|(_, key, _)| self.filter.hash(key)).collect();
+        self.filter.put(&hashes);
         let mut batch = WriteBatch::with_capacity_bytes(changes.len() * BYTES_PER_PUT);
         let mut bytes = Vec::with_capacity(BYTES_PER_PUT);
         for (_, key, record) in changes {
@@ -389,12 +414,15 @@ impl KeyTable for RocksTable {
 
     fn load_many(&self, keys: &[&ActionKey]) -> Result<Vec<Option<KeyRecord>>, TableError> {
         self.usable()?;
-        let sorted = sorted(keys.iter().copied().zip(0..));
-        let asked = sorted.iter().map(|(_, key, _)| key);
-        let family = family(&self.db, self.path(), KEYS)?;
-        let answers = self.db.batched_multi_get_cf(family, asked, true);
-
+        let mut possible: Vec<_> = keys.iter().copied().zip(0..).collect();
+        self.filter.retain_possible(&mut possible, |(key, _)| key.as_bytes());
         let mut records = vec![None; keys.len()];
+        if possible.is_empty() {
+            return Ok(records);
+        }
+        let sorted = sorted(possible);
+        let asked = sorted.iter().map(|(_, key, _)| key);
+        let answers = self.db.batched_multi_get_cf(self.family(KEYS)?, asked, true);
         for ((.., place), answer) in sorted.into_iter().zip(answers) {
             let Some(bytes) = answer.map_err(|source| self.failed("a look-up", source))? else {
                 continue;
@@ -415,7 +443,7 @@ impl KeyTable for RocksTable {
     }
 
     fn stats(&self) -> TableStats {
-        let keys = family(&self.db, self.path(), KEYS).ok();
+        let keys = self.family(KEYS).ok();
         let keys =
             keys.and_then(|keys| self.db.property_int_value_cf(keys, ESTIMATE_NUM_KEYS).ok()?);
         TableStats {

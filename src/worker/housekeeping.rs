@@ -1,11 +1,13 @@
-//! Frees the space of expired keys, beside the loop. No verdict depends on it.
+//! What the table needs beside the loop: its keys are learnt, and the space of expired ones is freed. No verdict depends on
+//! it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
+use crate::table::TableError;
 use crate::table::rocks::RocksTable;
 
 /// Each collection is a flush: not oftener, for the sake of windows of seconds.
@@ -13,29 +15,43 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// A worker that is started again every day collects all the same.
 const INTERVAL_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// Collects every eighth of the window, or every ten minutes if that is sooner, until `stop`.
+/// Learns the keys, and collects every eighth of the window, or every ten minutes if that is sooner, until `stop`.
 pub fn start(table: Arc<RocksTable>, window: Duration, stop: CancellationToken) -> JoinHandle<()> {
     tokio::spawn(async move {
         let interval = (window / 8).clamp(INTERVAL_MIN, INTERVAL_MAX);
         loop {
+            beside(&table, &stop, "keys learnt", |table| table.learn()).await;
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(interval) => {}
             }
-            let (collecting, interrupting) = (table.clone(), table.clone());
-            let mut collected = tokio::task::spawn_blocking(move || collecting.collect_expired());
-            let outcome = tokio::select! {
-                outcome = &mut collected => outcome,
-                () = stop.cancelled() => {
-                    interrupting.interrupt();
-                    collected.await
-                }
-            };
-            match outcome {
-                Ok(Ok(collected)) => tracing::debug!(?collected, "expired keys collected"),
-                Ok(Err(error)) => tracing::warn!(%error, "expired keys were not collected"),
-                Err(error) => tracing::warn!(%error, "the collection of expired keys failed"),
-            }
+            beside(&table, &stop, "expired keys collected", |table| {
+                table.collect_expired().map(drop)
+            })
+            .await;
         }
     })
+}
+
+/// Does this work on a thread of its own, and has it ended early by `stop`.
+async fn beside(
+    table: &Arc<RocksTable>,
+    stop: &CancellationToken,
+    what: &str,
+    work: fn(&RocksTable) -> Result<(), TableError>,
+) {
+    let working = table.clone();
+    let mut working = spawn_blocking(move || work(&working));
+    let outcome = tokio::select! {
+        outcome = &mut working => outcome,
+        () = stop.cancelled() => {
+            table.interrupt();
+            working.await
+        }
+    };
+    match outcome {
+        Ok(Ok(())) => tracing::debug!("{what}"),
+        Ok(Err(error)) => tracing::warn!(%error, "not done: {what}"),
+        Err(error) => tracing::warn!(%error, "not done: {what}"),
+    }
 }

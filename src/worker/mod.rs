@@ -4,7 +4,7 @@
 //! [`standby`] (a warm table, and the lease tried for), [`term`] (to begin to lead, and what ends it),
 //! [`pump`] (the loop), [`input`] (feed and decoding),
 //! [`writing`] (out what the table has gathered), [`answering`], [`lookup`] and [`waiting`] (answers beside the loop),
-//! [`holding`] (the lease), [`housekeeping`] (expired keys), [`backup`] (copies of the table), [`control`] (what
+//! [`holding`] (the lease), [`housekeeping`] (keys learnt, expired ones freed), [`backup`] (copies of the table), [`control`] (what
 //! commands ask of a running worker), [`kill`] (where tests end it). Without the loop: [`rebuild`], [`identity`]
 //! (whether a table at rest fits the ledger).
 

@@ -77,7 +77,9 @@ impl Table {
         let load = Load::new(self.keys);
         let rounds = load.rounds_a_window() * EIGHTHS_OF_A_WINDOW / 8;
         let progress = Progress::of_command("keys");
-        let table = WriteBehind::new(RocksTable::open_within(memory_bytes, dir, "bench")?);
+        let table = RocksTable::open_within(memory_bytes, dir, "bench")?;
+        table.learn()?;
+        let table = WriteBehind::new(table);
         let mut seen: Vec<Stretch> = Vec::new();
         if !self.json {
             say(HEADINGS)?;
