@@ -9,7 +9,7 @@ use rocksdb::statistics::StatsLevel;
 use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, ColumnFamilyDescriptor, DBCompactionStyle,
     DBCompressionType, DBRecoveryMode, LogLevel, MemtableFactory, Options, UniversalCompactOptions,
-    WriteBufferManager,
+    UniversalCompactionStopStyle, WriteBufferManager,
 };
 
 use super::expiry::Watermark;
@@ -33,6 +33,9 @@ const WRITE_BUFFERS_MAX: i32 = 3;
 /// of keys that are there ask the filters of more runs; few others come so far (`key_filter`).
 const RUNS_MERGED_AT: i32 = 32;
 const RUNS_MERGED_MIN: i32 = 4;
+/// Runs are alike where each is by no more than so much larger or smaller than the next. RocksDB's own rule, which compares
+/// the next with all before it together, merges each older run again and again.
+const RUNS_ALIKE_PERCENT: i32 = 100;
 /// Where merges are so far behind, RocksDB slows commits down, and stops them: its own 20 and 36 are for merges at 4.
 const RUNS_SLOWED_AT: i32 = 80;
 const RUNS_STOPPED_AT: i32 = 120;
@@ -200,6 +203,8 @@ pub(super) fn keys(watermark: &Watermark, memory: &Memory) -> Result<Options, ro
     options.set_level_zero_stop_writes_trigger(RUNS_STOPPED_AT);
     let mut merging = UniversalCompactOptions::default();
     merging.set_min_merge_width(RUNS_MERGED_MIN);
+    merging.set_stop_style(UniversalCompactionStopStyle::Similar);
+    merging.set_size_ratio(RUNS_ALIKE_PERCENT);
     merging.set_max_size_amplification_percent(SIZE_AMPLIFICATION_MAX_PERCENT);
     options.set_universal_compaction_options(&merging);
     options.set_target_file_size_base(FILE_BYTES);
