@@ -4,6 +4,7 @@ use crate::object;
 use crate::support::free_port;
 use crate::support::model::Rules;
 use crate::support::server::Server;
+use crate::support::wait_until;
 use crate::support::world::World;
 
 #[test]
@@ -27,6 +28,14 @@ fn logs_go_to_standard_error_as_text_or_json() {
     let ending = world.gate.term();
     assert_eq!(ending.code, Some(0), "{ending:#?}");
     assert!(ending.stdout.is_empty() && ending.stderr.is_empty(), "{ending:#?}");
+}
+
+#[test]
+fn at_debug_it_is_told_when_the_keys_of_the_table_are_learnt() {
+    let mut world = World::prepared(Server::start(), Rules::default());
+    world.gate.flags = ["--log-level", "debug"].map(String::from).to_vec();
+    world.gate.start();
+    wait_until("the keys to be learnt", || world.gate.log().contains("keys learnt"));
 }
 
 #[test]
