@@ -11,9 +11,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread;
 
-use numbered::{assert_agrees, commit, cursors, key, load, open, record};
+use numbered::{any_commit, assert_agrees, commit, cursors, key, load, open, record};
 use oncegate::gate::engine::Commit;
-use oncegate::gate::record::KeyRecord;
 use oncegate::table::{KeyTable, MemoryTable, TableError, WriteBehind};
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -34,12 +33,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let change = (0_u64..40, any::<u16>(), 0_u8..4).prop_map(|(n, sequence, given_back)| {
-        let record = KeyRecord { ledger_sequence: sequence.into(), ..record(n) };
-        (key(n), (given_back > 0).then_some(record))
-    });
-    let commit = (prop::collection::vec(change, 0..20), 0_u64..1_000)
-        .prop_map(|(changes, at)| Step::Commit(Commit { changes, cursors: cursors(at) }));
+    let commit = any_commit().prop_map(Step::Commit);
     let others = prop_oneof![Just(Step::WriteOut), Just(Step::Flush), Just(Step::Reopen)];
     prop::collection::vec(prop_oneof![2 => commit, 1 => others], 1..16)
 }

@@ -11,6 +11,7 @@ use oncegate::gate::key::ActionKey;
 use oncegate::gate::record::{KeyRecord, RunState};
 use oncegate::gate::rules::RulesFingerprint;
 use oncegate::table::{KeyTable, RocksTable, TableError};
+use proptest::prelude::*;
 use tempfile::TempDir;
 
 pub const GATE: &str = "orders";
@@ -75,6 +76,16 @@ pub fn commit(first: u64, last: u64) -> Commit {
         changes: (first..=last).map(|n| (key(n), Some(record(n)))).collect(),
         cursors: cursors(last),
     }
+}
+
+/// A few changes of a few keys, some of which are given back, at any position.
+pub fn any_commit() -> impl Strategy<Value = Commit> {
+    let change = (0_u64..40, any::<u16>(), 0_u8..4).prop_map(|(n, sequence, given_back)| {
+        let record = KeyRecord { ledger_sequence: sequence.into(), ..record(n) };
+        (key(n), (given_back > 0).then_some(record))
+    });
+    (prop::collection::vec(change, 0..20), 0_u64..1_000)
+        .prop_map(|(changes, at)| Commit { changes, cursors: cursors(at) })
 }
 
 pub fn load(
